@@ -1,0 +1,57 @@
+"""A picture of a matrix has fewer pixels than the matrix has entries: how rows and columns fall into bins.
+
+Bin n of r over b − a positions begins at a + n (b − a) // r: no gap, no overlap, sizes that differ by one at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+def check(
+    rows: tuple[int, int], cols: tuple[int, int], bins: tuple[int, int], queries: int, keys: int
+) -> tuple[int, int]:
+    """The bins, where rectangle and bins fit a matrix of queries × keys; else a ValueError that says what doesn't."""
+    for name, (start, stop), size in (("rows", rows, queries), ("cols", cols, keys)):
+        if not 0 <= start < stop <= size:
+            raise ValueError(f"{name} must be (first, last + 1) within 0 and {size}, got {(start, stop)}")
+    for name, count, (start, stop) in zip(("rows", "cols"), bins, (rows, cols), strict=True):
+        if not 1 <= count <= stop - start:
+            raise ValueError(f"bins must lie between 1 and the {stop - start} {name} of the rectangle, got {count}")
+    return bins
+
+
+def of_positions(size: int, bins: int) -> Tensor:
+    """The bin of each of ``size`` positions: (size,) integers."""
+    starts = torch.arange(1, bins) * size // bins
+    return torch.bucketize(torch.arange(size), starts, right=True)
+
+
+def indicator(size: int, bins: int) -> Tensor:
+    """Which position falls into which bin: (size, bins), 0 or 1."""
+    return torch.nn.functional.one_hot(of_positions(size, bins), bins)
+
+
+def chunks(columns: slice, bins: int, width: int) -> Iterator[tuple[slice, int]]:
+    """The columns cut after every ``width`` bins: each chunk's columns and its number of bins."""
+    size = columns.stop - columns.start
+    for first in range(0, bins, width):
+        last = min(first + width, bins)
+        yield slice(columns.start + first * size // bins, columns.start + last * size // bins), last - first
+
+
+def sum_columns(table: Tensor, bins: int) -> Tensor:
+    """The sum over each bin of columns: (..., rows, columns) -> (..., rows, bins)."""
+    columns = table.shape[-1]
+    if columns % bins == 0:
+        return table.unflatten(-1, (bins, columns // bins)).sum(-1)
+    return table.new_zeros(*table.shape[:-1], bins).index_add(-1, of_positions(columns, bins).to(table.device), table)
+
+
+def mean_rows(table: Tensor, bins: int) -> Tensor:
+    """The mean over each bin of rows: (..., rows, columns) -> (..., bins, columns)."""
+    sizes = torch.bincount(of_positions(table.shape[-2], bins), minlength=bins).to(table)
+    return sum_columns(table.mT, bins).mT / sizes[:, None]

@@ -1,0 +1,204 @@
+"""How a product with the attention matrix is computed.
+
+Each kernel is a file: ``plain`` builds the matrix, ``fused`` and ``blocked`` never do, ``interpolated`` is for a single
+channel. This page chooses between them and makes what they give differentiable.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mirada.kernels import blocked, fused, normalisers, plain
+from mirada.kernels import entropy as entropies
+from mirada.kernels.scores import Scores
+from mirada.kernels.transpose import transposed as fused_transposed
+
+__all__ = ["Scores", "attend", "choose", "entropy", "known_normalisers", "logsumexp", "transposed"]
+
+Kernel = Literal["plain", "fused", "blocked"]
+
+
+def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
+    """The kernel for a product with ``value``, and the reason."""
+    if scores.empty or (value is not None and value.numel() == 0):
+        return "plain", "there is nothing to attend with or to"
+    if scores.mask is not None and scores.mask.requires_grad:
+        return "plain", "the mask is learned, so its gradient is as large as the matrix"
+    if not fused.fits(scores):
+        return "blocked", f"the fused kernel can't take this on {scores.query.device.type} with scale {scores.scale:g}"
+    if scores.mask is not None and not _finite(scores.query, scores.key, value):
+        return "blocked", "a NaN or inf may stand behind the mask, where fused arithmetic would let it through"
+    return "fused", "one pass, the matrix never formed"
+
+
+def attend(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The context (*leading, L, Ev) and log Σ exp(score) (*leading, L), differentiable in query, key and value."""
+    kernel, _ = choose(scores, value)
+    if kernel == "plain":
+        return plain.context(plain.weights(scores), value), plain.logsumexp(scores)
+    return _Attend.apply(scores.query, scores.key, value, scores, kernel)  # type: ignore[return-value]
+
+
+def known_normalisers(scores: Scores) -> Tensor:
+    """The normalisers (*leading, L) in float64, good enough to give weights back; without gradients."""
+    with torch.no_grad():
+        return normalisers.refined(scores.precise(), attend(scores.precise(), scores.precise().key)[1])
+
+
+def logsumexp(scores: Scores, known: Tensor) -> Tensor:
+    """The normalisers ``known``, with gradients: (*leading, L), in float32 at least."""
+    scores = scores.precise()
+    if choose(scores)[0] == "plain":
+        return plain.logsumexp(scores)
+    return _Known.apply(scores.query, scores.key, scores, known)  # type: ignore[return-value]
+
+
+def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
+    """The entropy of each row in nats, differentiable, and the normalisers, each (*leading, L)."""
+    scores = scores.precise()
+    kernel, _ = choose(scores)
+    if kernel == "plain":
+        return _plain_entropy(scores), plain.logsumexp(scores).double()
+    return _Entropy.apply(scores.query, scores.key, scores, kernel)  # type: ignore[return-value]
+
+
+def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
+    """Aᵀ x for x (*leading, L, m): (*leading, S, m), differentiable. ``known`` are the normalisers."""
+    kernel, _ = choose(scores, x)
+    if kernel == "plain":
+        return plain.weights(scores).mT @ x
+    return _Transposed.apply(scores.query, scores.key, x, scores, known, kernel)  # type: ignore[return-value]
+
+
+class _Attend(torch.autograd.Function):
+    """A @ V with its normalisers. Keeps inputs and outputs, O(L + S), and forms the weights again on the way back."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scores: Scores, kernel: Kernel
+    ) -> tuple[Tensor, Tensor]:
+        context, found = _products(kernel).forward(scores, value)
+        if any(ctx.needs_input_grad):
+            known = normalisers.refined(scores.precise(), found)
+            ctx.save_for_backward(query, key, value, context, known)
+        ctx.mask, ctx.scale, ctx.kernel = scores.mask, scores.scale, kernel
+        ctx.set_materialize_grads(False)
+        return context, found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        query, key, value, context, known = ctx.saved_tensors
+        scores = Scores(query, key, ctx.mask, ctx.scale)
+        if torch.is_grad_enabled():
+            outputs = plain.context(plain.weights(scores), value), plain.logsumexp(scores)
+            return *_plain_backward(outputs, (query, key, value), grads), None, None
+        grad_context, grad_logsumexp = grads
+        if grad_logsumexp is None and ctx.kernel == "fused" and grad_context is not None:
+            return *fused.backward(scores, value, context, known, grad_context), None, None
+        return *blocked.backward(scores, value, known, grad_context, grad_logsumexp), None, None
+
+
+class _Known(torch.autograd.Function):
+    """Normalisers that were found before, given a gradient."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, query: Tensor, key: Tensor, scores: Scores, known: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, known)
+        ctx.mask, ctx.scale = scores.mask, scores.scale
+        return known.to(query.dtype, copy=True)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, known = ctx.saved_tensors
+        scores = Scores(query, key, ctx.mask, ctx.scale)
+        if torch.is_grad_enabled():
+            return *_plain_backward((plain.logsumexp(scores),), (query, key), grads), None, None
+        return *blocked.backward(scores, key, known, None, grads[0])[:2], None, None
+
+
+class _Entropy(torch.autograd.Function):
+    """Entropies and, undifferentiated, the normalisers that come with them."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, query: Tensor, key: Tensor, scores: Scores, kernel: Kernel
+    ) -> tuple[Tensor, Tensor]:
+        found, known = entropies.forward(scores, kernel)
+        ctx.save_for_backward(query, key, found, known)
+        ctx.mask, ctx.scale = scores.mask, scores.scale
+        ctx.mark_non_differentiable(known)
+        return found, known
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, found, known = ctx.saved_tensors
+        scores = Scores(query, key, ctx.mask, ctx.scale)
+        if torch.is_grad_enabled():
+            return *_plain_backward((_plain_entropy(scores),), (query, key), grads[:1]), None, None
+        return *entropies.backward(scores, known, found, grads[0]), None, None
+
+
+class _Transposed(torch.autograd.Function):
+    """Aᵀ @ X. Its gradients are those of A @ dY with X as the incoming gradient, since ⟨dY, Aᵀ X⟩ = ⟨A dY, X⟩."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, query: Tensor, key: Tensor, x: Tensor, scores: Scores, known: Tensor, kernel: Kernel
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, x, known)
+        ctx.mask, ctx.scale, ctx.kernel = scores.mask, scores.scale, kernel
+        # The bias of the fused transpose is divided by the scale.
+        if kernel == "fused" and scores.scale != 0:
+            return fused_transposed(scores, x, known).to(x.dtype)
+        return blocked.transposed(scores, x, known)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, x, known = ctx.saved_tensors
+        scores, grad = Scores(query, key, ctx.mask, ctx.scale), grads[0]
+        if torch.is_grad_enabled():
+            output = plain.weights(scores).mT @ x
+            return *_plain_backward((output,), (query, key, x), grads), None, None, None
+        asked, _ = _products(ctx.kernel).forward(scores, grad)
+        if ctx.kernel == "fused":
+            grad_query, grad_key, _ = fused.backward(scores, grad, asked, known, x)
+        else:
+            grad_query, grad_key, _ = blocked.backward(scores, grad, known, x, None)
+        return grad_query, grad_key, asked, None, None, None
+
+
+def _products(kernel: Kernel) -> ModuleType:
+    return fused if kernel == "fused" else blocked
+
+
+def _plain_entropy(scores: Scores) -> Tensor:
+    return entropies.of_scores(scores.block(slice(0, scores.queries), slice(0, scores.keys)), plain.logsumexp(scores))
+
+
+def _plain_backward(
+    outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]
+) -> tuple[Tensor | None, ...]:
+    """Gradients with a graph of their own, for gradients of gradients."""
+    asked = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    found = iter(
+        torch.autograd.grad(
+            [output for output, _ in asked], wanted, [grad for _, grad in asked], create_graph=True, allow_unused=True
+        )
+    )
+    return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)
+
+
+def _finite(*tensors: Tensor | None) -> bool:
+    # A sum is finite only if all its terms are; a sum that overflows merely takes the more careful kernel.
+    return all(t is None or bool(torch.isfinite(t.detach().sum(dtype=_wide(t.dtype)))) for t in tensors)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)

@@ -1,0 +1,59 @@
+"""The entropy of each row from one fused product.
+
+H_i = −Σ_j A_ij log A_ij = logsumexp_i − Σ_j A_ij score_ij, and the mean score is scale · q_i · (A K)_i: the product
+with the keys themselves gives both. It is a difference, so rows in which the two terms are large lose digits; those few
+are asked again by their weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mirada.kernels import blocked, fused, normalisers
+from mirada.kernels.scores import Scores
+
+_TRUSTED = 16.0  # nats: up to here the difference keeps float32's error near 1e-6
+
+
+def forward(scores: Scores, kernel: str) -> tuple[Tensor, Tensor]:
+    """Entropies (*leading, L), and the normalisers (float64)."""
+    biased = scores.mask is not None and scores.mask.additive
+    key_seen, logsumexp = (fused if kernel == "fused" else blocked).forward(scores, scores.key)
+    known = normalisers.refined(scores, logsumexp)
+    if kernel != "fused" or biased:
+        return _by_bands(scores, known).to(logsumexp.dtype), known
+    mean_score = (scores.query * key_seen).sum(-1) * scores.scale
+    seen = logsumexp != -torch.inf
+    entropy = torch.where(seen, logsumexp - mean_score, 0.0)
+    coarse = seen & (torch.maximum(logsumexp.abs(), mean_score.abs()) > _TRUSTED)
+    for rows in normalisers.some_rows(scores, coarse) if coarse.any() else ():
+        entropy[..., rows] = of_scores(scores.rows(rows), known[..., rows])
+    return entropy.clamp_min_(0.0), known
+
+
+def backward(scores: Scores, known: Tensor, entropy: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients for query and key, band by band: that of a score is −grad · A (log A + H)."""
+    query, key = blocked.numbers(scores.query), blocked.numbers(scores.key)
+    grad_query, grad_key = torch.zeros_like(query), torch.zeros_like(key)
+    for rows, columns in scores.blocks(normalisers.ELEMENTS):
+        block = scores.block(rows, columns)
+        weights = normalisers.weights(block, known[..., rows])
+        logs = normalisers.logs(block, known[..., rows], weights)
+        grad_scores = -grad[..., rows, None] * weights * (logs + entropy[..., rows, None]) * scores.scale
+        grad_query[..., rows, :] = grad_scores @ key[..., columns, :]
+        grad_key[..., columns, :] += grad_scores.mT @ query[..., rows, :]
+    return grad_query, grad_key
+
+
+def of_scores(scores: Tensor, known: Tensor) -> Tensor:
+    """−Σ A log A for scores (..., r, c) and their normalisers (..., r): (..., r)."""
+    weights = normalisers.weights(scores, known)
+    return -(weights * normalisers.logs(scores, known, weights)).sum(-1)
+
+
+def _by_bands(scores: Scores, known: Tensor) -> Tensor:
+    entropy = torch.zeros_like(known)
+    for rows, columns in scores.blocks(normalisers.ELEMENTS):
+        entropy[..., rows] = of_scores(scores.block(rows, columns), known[..., rows]).to(entropy.dtype)
+    return entropy

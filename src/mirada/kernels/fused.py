@@ -1,0 +1,197 @@
+"""Products with the attention matrix by torch's flash kernel for the CPU: O(L + S) memory, and the normalisers with it.
+
+The kernel is reached under a private name, because the public one keeps the normalisers to itself; `available` says
+whether it answers as expected, and the blocked kernel stands in where it doesn't. What the kernel can't take is
+brought into its form here: widths that differ are padded, masks become bands of queries with their own small mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mirada.kernels import normalisers
+from mirada.kernels.scores import Scores
+from mirada.masks import Mask, is_causal
+
+_ELEMENTS = 1 << 22  # of a band's mask: 16 MB in float32
+_HEIGHT = 256  # queries of a band at the most: a taller one looks at more keys that it may not see
+_flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_flash_backward = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
+
+
+@cache
+def available() -> bool:
+    """Whether the private kernel is there and gives what it should, tried once on two keys: weights 1/2 each."""
+    try:
+        query, key = torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 2, 1)
+        value = torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)
+        context, logsumexp = _flash(query, key, value, 0.0, False, attn_mask=None, scale=1.0)  # type: ignore[misc]
+        _flash_backward(context, query, key, value, context, logsumexp, 0.0, False, attn_mask=None, scale=1.0)  # type: ignore[misc]
+        return abs(context.item() - 0.5) < 1e-6 and abs(logsumexp.item() - 0.6931472) < 1e-6
+    except (TypeError, RuntimeError):
+        return False
+
+
+def fits(scores: Scores) -> bool:
+    """Whether this kernel can serve these scores."""
+    # The kernel hides what lies ahead before it scales: a negative scale would make +inf of that −inf, zero a NaN.
+    scaled_right = scores.scale > 0 or not is_causal(scores.mask)
+    return scores.query.device.type == "cpu" and scaled_right and not scores.empty and available()
+
+
+def forward(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The context (*leading, L, Ev) and the normalisers (*leading, L), in float32 at least."""
+    query, key, values = _same_width(scores.query, scores.key, value)
+    results = []
+    for piece in _pieces(scores):
+        bands = query[..., piece.rows, :], key[..., piece.columns, :], values[..., piece.columns, :]
+        results.append(_nothing_seen(bands[0]) if piece.empty else _product(bands, piece, scores))
+    context, logsumexp = _joined(results)
+    context = context[..., : value.shape[-1]].reshape(*scores.leading, scores.queries, value.shape[-1])
+    return context, logsumexp.reshape(*scores.leading, scores.queries)
+
+
+def backward(
+    scores: Scores, value: Tensor, context: Tensor, known: Tensor, grad_context: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients for query, key and value, by the flash kernel's own backward pass, band by band.
+
+    They are linear in a row's weights: what the kernel's dtype can't hold of a row's normaliser scales its gradient.
+    """
+    logsumexp, rest = normalisers.split(known, _norm_dtype(scores.query))
+    grad_context = (grad_context * torch.exp(-rest)[..., None]).to(grad_context.dtype)
+    query, key, values = _same_width(scores.query, scores.key, value)
+    _, contexts, grads = _same_width(scores.query, context, grad_context)
+    logsumexp = logsumexp.masked_fill(logsumexp == -torch.inf, 0.0).reshape(*query.shape[:3])
+    totals = [torch.zeros_like(t, dtype=_norm_dtype(query)) for t in (query, key, values)]
+    for piece in _pieces(scores):
+        if piece.empty:
+            continue
+        rows, columns = (..., piece.rows, slice(None)), (..., piece.columns, slice(None))
+        parts = _flash_backward(  # type: ignore[misc]
+            grads[rows],
+            query[rows],
+            key[columns],
+            values[columns],
+            contexts[rows],
+            logsumexp[..., piece.rows],
+            0.0,
+            piece.causal,
+            attn_mask=piece.mask(scores),
+            scale=scores.scale,
+        )
+        for total, part, where in zip(totals, parts, (rows, columns, columns), strict=True):
+            total[where] += part
+    targets = (scores.query, scores.key, value)
+    return tuple(  # type: ignore[return-value]
+        total[..., : target.shape[-1]].reshape(target.shape).to(target.dtype)
+        for total, target in zip(totals, targets, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A band of queries with the keys that they may see, and how the kernel is told what they may not."""
+
+    rows: slice
+    columns: slice
+    causal: bool = False
+    masked: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return self.columns.start == self.columns.stop
+
+    def mask(self, scores: Scores) -> Tensor | None:
+        if not self.masked:
+            return None
+        assert scores.mask is not None
+        # One row speaks for all queries where they all see the same.
+        rows = slice(0, 1) if scores.mask.same_for_all_queries else self.rows
+        visible, bias = scores.mask.block(rows, self.columns, scores.query.device)
+        return _four_dimensional(_added(visible, bias, scores.query.dtype), scores.leading)
+
+
+def _product(bands: tuple[Tensor, Tensor, Tensor], piece: _Piece, scores: Scores) -> tuple[Tensor, Tensor]:
+    mask = piece.mask(scores)
+    context, logsumexp = _flash(*bands, 0.0, piece.causal, attn_mask=mask, scale=scores.scale)  # type: ignore[misc]
+    return context, _correct_empty_rows(logsumexp, mask)
+
+
+def _nothing_seen(query: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.zeros_like(query), torch.full(query.shape[:-1], -torch.inf, dtype=_norm_dtype(query))
+
+
+def _pieces(scores: Scores) -> Iterator[_Piece]:
+    mask = scores.mask
+    whole = slice(0, scores.queries), slice(0, scores.keys)
+    if mask is None or is_causal(mask) or mask.same_for_all_queries:
+        yield _Piece(*whole, causal=is_causal(mask), masked=mask is not None and not is_causal(mask))
+        return
+    for rows, columns in _bands(scores, mask):
+        yield _Piece(rows, columns, masked=True)
+
+
+def _bands(scores: Scores, mask: Mask) -> Iterator[tuple[slice, slice]]:
+    # A mask that differs from head to head costs as much per head.
+    visible, bias = mask.block(slice(0, 1), slice(0, 1), scores.query.device)
+    per_row = scores.keys * max(t.shape[:-2].numel() for t in (visible, bias) if t is not None)
+    height = max(1, min(_HEIGHT, _ELEMENTS // per_row))
+    for start in range(0, scores.queries, height):
+        stop = min(start + height, scores.queries)
+        yield slice(start, stop), slice(*mask.keys_seen(start, stop, scores.keys))
+
+
+def _added(visible: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """What may be seen as numbers to add: the bias or 0, −inf where hidden."""
+    base = torch.zeros((), dtype=dtype) if bias is None else bias.detach().to(dtype)
+    return torch.where(visible, base, torch.tensor(-torch.inf, dtype=dtype))
+
+
+def _same_width(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three as the kernel wants them: four dimensions, one width, numbers side by side.
+
+    Zeros in the padding add nothing to a score, and give columns of context that are cut off afterwards.
+    """
+    width = max(query.shape[-1], value.shape[-1])
+    return tuple(_side_by_side(_four_dimensional(t, t.shape[:-2]), width) for t in (query, key, value))  # type: ignore[return-value]
+
+
+def _side_by_side(tensor: Tensor, width: int) -> Tensor:
+    if tensor.shape[-1] < width:
+        return pad(tensor, (0, width - tensor.shape[-1]))
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _four_dimensional(tensor: Tensor, leading: tuple[int, ...]) -> Tensor:
+    """(*leading, a, b) as (batch, heads, a, b); a mask's leading dimensions of 1 stay as they are."""
+    if len(leading) < 2:
+        return tensor.reshape(*tensor.shape[:-2], *[1] * (4 - tensor.ndim), *tensor.shape[-2:])
+    if len(leading) == 2:
+        return tensor.view(*[1] * (4 - tensor.ndim), *tensor.shape)
+    return tensor.expand(*leading, *tensor.shape[-2:]).reshape(-1, leading[-1], *tensor.shape[-2:])
+
+
+def _correct_empty_rows(logsumexp: Tensor, mask: Tensor | None) -> Tensor:
+    """The kernel says 0 where a query sees nothing; −inf is meant."""
+    suspects = logsumexp == 0
+    if mask is None or not suspects.any():
+        return logsumexp
+    return logsumexp.masked_fill(suspects & (mask == -torch.inf).all(-1), -torch.inf)
+
+
+def _joined(results: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    if len(results) == 1:
+        return results[0]
+    contexts, logsumexps = zip(*results, strict=True)
+    return torch.cat(contexts, -2), torch.cat(logsumexps, -1)
+
+
+def _norm_dtype(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)

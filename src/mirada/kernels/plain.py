@@ -1,0 +1,43 @@
+"""The mechanism as written in the paper: every step a tensor, gradients of any order. Costs L × S memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mirada.kernels.scores import Scores
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension; a row of nothing but −inf gives zeros, with zero gradients."""
+    hidden = scores == -torch.inf
+    nothing_seen = hidden.all(-1, keepdim=True)
+    # Softmax of such a row is 0/0: another row stands in, so that neither the weights nor the gradients become NaN.
+    return torch.softmax(scores.masked_fill(nothing_seen, 0.0), -1).masked_fill(hidden, 0.0)
+
+
+def weights(scores: Scores) -> Tensor:
+    """The attention matrix, built: (*leading, L, S)."""
+    return softmax(scores.block(slice(0, scores.queries), slice(0, scores.keys)))
+
+
+def logsumexp(scores: Scores) -> Tensor:
+    """log Σ_j exp(score_ij): (*leading, L); −inf for a query that sees nothing, with zero gradients."""
+    block = scores.block(slice(0, scores.queries), slice(0, scores.keys))
+    if scores.keys == 0:
+        return block.sum(-1) - torch.inf
+    nothing_seen = (block == -torch.inf).all(-1)
+    finite = torch.logsumexp(block.masked_fill(nothing_seen[..., None], 0.0), -1)
+    return finite.masked_fill(nothing_seen, -torch.inf)
+
+
+def context(weights: Tensor, value: Tensor) -> Tensor:
+    """weights · V, where a weight of 0 silences even NaN and inf: (*leading, L, Ev).
+
+    0 × NaN is NaN, so values that are no numbers are taken out, and put back only for the queries that look at them.
+    """
+    bad = ~torch.isfinite(value)
+    if not bad.any():
+        return weights @ value
+    touched = (weights > 0).to(weights.dtype) @ bad.to(weights.dtype) > 0
+    return (weights @ value.masked_fill(bad, 0.0)).masked_fill(touched, torch.nan)

@@ -1,0 +1,452 @@
+"""The attention matrix as a linear operator: asked, never built.
+
+A = softmax(mask(scale · Q Kᵀ)), of shape (..., L, S), is held as query, key, mask and scale. Each question is one or
+two products with it, and a product takes O(L + S) memory.
+
+>>> import torch, mirada
+>>> query = torch.tensor([[0.0], [1.0]])
+>>> key = torch.tensor([[0.0], [1.0]])
+>>> A = mirada.AttentionMatrix(query, key, scale=1.0)
+>>> A.dense()  # the second query: 1 / (1 + e) and e / (1 + e)
+tensor([[0.5000, 0.5000],
+        [0.2689, 0.7311]])
+>>> A.entropy()
+tensor([0.6931, 0.5822])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mirada import binning, kernels
+from mirada.kernels import Scores, normalisers, plain
+from mirada.masks import Mask, Part, as_mask
+
+__all__ = ["AttentionMatrix", "attention"]
+
+_DENSE_LIMIT = 1 << 30  # bytes
+_SMALL = 1 << 18  # weights: a rectangle of so few is formed outright
+
+
+class AttentionMatrix:
+    """softmax(mask(scale · Q Kᵀ)), held as what it is made of (Vaswani et al. 2017, equation 1).
+
+    Args:
+        query: (..., L, E), floating.
+        key: (..., S, E), of the same dtype and on the same device; leading dimensions broadcast against the query's.
+        mask: a ``mirada.masks`` mask, or a tensor that broadcasts to (..., L, S): bool (True = may look) or floating
+            (added to the scaled scores).
+        scale: what the scores are multiplied with; None means 1/√E.
+        enable_gqa: the key may have fewer heads (dimension −3) than the query, a divisor of its number; each key head
+            then serves as many query heads in a row (Ainslie et al. 2023).
+
+    A query that may see nothing has weights 0, context 0, logsumexp −inf and entropy 0.
+
+    Raises:
+        ValueError: shapes that don't fit, devices or dtypes that differ.
+        TypeError: a mask that is neither bool nor floating.
+    """
+
+    def __init__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        mask: Mask | Tensor | None = None,
+        *,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> None:
+        _check_inputs(query, key)
+        self.query, self.key = query, key
+        self._groups = _groups(query, key, enable_gqa)
+        key = _repeat_heads(key, self._groups)
+        leading = _common_leading(query, key)
+        query, key = query.expand(*leading, *query.shape[-2:]), key.expand(*leading, *key.shape[-2:])
+        rule = as_mask(mask)
+        self.mask = None if rule is None else rule.fit(leading, query.shape[-2], key.shape[-2], query.device)
+        self.scale = _default_scale(query.shape[-1]) if scale is None else float(scale)
+        self._scores = Scores(query, key, self.mask, self.scale)
+        self._known: tuple[tuple[int, int], Tensor] | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """(..., L, S)."""
+        return torch.Size((*self._scores.leading, self._scores.queries, self._scores.keys))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of query and key, and of the weights."""
+        return self.query.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where query and key are."""
+        return self.query.device
+
+    @property
+    def T(self) -> TransposedMatrix:  # noqa: N802 - as torch.Tensor names it
+        """The transpose, (..., S, L): ``A.T @ x`` is what each key receives of x."""
+        return TransposedMatrix(self)
+
+    def __repr__(self) -> str:
+        return f"AttentionMatrix(shape={tuple(self.shape)}, dtype={self.dtype}, mask={self.mask}, scale={self.scale:g})"
+
+    def __getitem__(self, index: Any) -> AttentionMatrix:
+        """The matrix of one head, one example, …: leading dimensions are indexed, the tensors stay shared."""
+        index = _leading_index(index, self._scores.leading)
+        part = object.__new__(AttentionMatrix)
+        part.query, part.key = self._scores.query[index], self._scores.key[index]
+        part.mask = None if self.mask is None else self.mask.pick(self._scores.leading, index)
+        part.scale, part._groups = self.scale, 1
+        part._scores = Scores(part.query, part.key, part.mask, part.scale)
+        known = self._cached()
+        part._known = None if known is None else (part._version(), known[index])
+        return part
+
+    def __matmul__(self, value: Tensor) -> Tensor:
+        """The context A @ V: value (..., S, Ev) -> (..., L, Ev). Fused, differentiable in query, key and value."""
+        if not isinstance(value, Tensor):
+            return NotImplemented
+        if value.ndim == 1:
+            return (self @ value[:, None])[..., 0]
+        value = self._operand("value", value, self._scores.keys)
+        direct = _direct(self._scores, value)
+        return kernels.attend(self._scores, value)[0] if direct is None else direct
+
+    def logsumexp(self) -> Tensor:
+        """The normaliser of each row, log Σ_j exp(score_ij): (..., L), in float32 at least. Differentiable."""
+        return kernels.logsumexp(self._scores, self._normalisers())
+
+    def entropy(self) -> Tensor:
+        """Shannon entropy of each row in nats, −Σ_j A_ij log A_ij: (..., L), in float32 at least. Differentiable.
+
+        0 where a query looks at one key only, log n where at n keys alike. One product: logsumexp − scale · q·(A K).
+        """
+        found, known = kernels.entropy(self._scores)
+        self._remember(known)
+        return found
+
+    def received(self) -> Tensor:
+        """The attention that each key receives, its column's sum Σ_i A_ij: (..., S). Differentiable."""
+        ones = self.query.new_ones(self._scores.queries, 1)
+        return (self.T @ ones)[..., 0]
+
+    def mass(self, groups: Tensor) -> Tensor:
+        """How much of each query's attention goes to each group of keys: (..., L, number of groups). Differentiable.
+
+        Args:
+            groups: (S,) integers from 0 up, the group of each key: words, blocks, padding, …
+
+        >>> import torch
+        >>> A = AttentionMatrix(torch.zeros(1, 2), torch.zeros(4, 2))
+        >>> A.mass(torch.tensor([0, 0, 0, 1]))
+        tensor([[0.7500, 0.2500]])
+        """
+        groups = torch.as_tensor(groups, device=self.device)
+        keys = self._scores.keys
+        if groups.shape != (keys,) or groups.is_floating_point() or groups.dtype == torch.bool:
+            raise ValueError(
+                f"groups must be ({keys},) integers, one a key, got {groups.dtype} of shape {tuple(groups.shape)}"
+            )
+        if keys and int(groups.min()) < 0:
+            raise ValueError(f"groups must be numbered from 0 up, got {int(groups.min())}")
+        count = int(groups.max()) + 1 if keys else 0
+        return self @ functional.one_hot(groups.long(), count).to(self.dtype)
+
+    def top(self, k: int) -> tuple[Tensor, Tensor]:
+        """The k strongest keys of each query: weights and indices, each (..., L, k), strongest first.
+
+        Where a query sees fewer than k keys, the rest has weight 0 and the index of some key that it can't see.
+        """
+        scores = self._scores
+        if not 1 <= k <= scores.keys:
+            raise ValueError(f"k must lie between 1 and the number of keys, {scores.keys}, got {k}")
+        known, fine = self._normalisers(), scores.precise()
+        weights = self.query.new_zeros(*scores.leading, scores.queries, k)
+        indices = torch.zeros(weights.shape, dtype=torch.long, device=self.device)
+        for rows, columns in fine.blocks(normalisers.ELEMENTS):
+            # A band that shows fewer than k keys is looked at whole, so that there are k to give.
+            columns = columns if columns.stop - columns.start >= k else slice(0, scores.keys)
+            best, where = fine.block(rows, columns).topk(k, -1)
+            weights[..., rows, :] = normalisers.weights(best, known[..., rows]).to(self.dtype)
+            indices[..., rows, :] = where + columns.start
+        return weights, indices
+
+    def rows(self, index: Tensor | Sequence[int]) -> Tensor:
+        """The weights of chosen queries: (..., len(index), S), exact."""
+        return plain.softmax(self._scores.rows(self._positions("index", index, self._scores.queries)))
+
+    def entries(self, i: Tensor | Sequence[int], j: Tensor | Sequence[int]) -> Tensor:
+        """The weights of the pairs (i[n], j[n]): (..., n), exact."""
+        i = self._positions("i", i, self._scores.queries)
+        j = self._positions("j", j, self._scores.keys)
+        if len(i) != len(j):
+            raise ValueError(f"i and j must be of one length, got {len(i)} and {len(j)}")
+        pairs = self._scores.precise().pairs(i, j)[..., None]
+        return normalisers.weights(pairs, self._precise_normalisers()[..., i])[..., 0].to(self.dtype)
+
+    def tile(self, rows: tuple[int, int], cols: tuple[int, int], bins: tuple[int, int]) -> Tensor:
+        """A rectangle at any resolution: how much attention goes from a block of queries to a block of keys.
+
+        Args:
+            rows: (a, b), queries a … b − 1.
+            cols: (c, d), keys c … d − 1.
+            bins: (r, s), the picture's size. Bin n of r begins at query a + n (b − a) // r, so bins may be uneven.
+
+        Returns:
+            (..., r, s): the sum of the weights over each block of keys, their mean over each block of queries.
+        """
+        r, s = binning.check(rows, cols, bins, self._scores.queries, self._scores.keys)
+        sums = self._column_sums(slice(*rows), slice(*cols), s)
+        return binning.mean_rows(sums, r).to(self.dtype)
+
+    def dense(self, *, limit: int = _DENSE_LIMIT) -> Tensor:
+        """The weights themselves, (..., L, S). Differentiable, to any order.
+
+        Raises:
+            ValueError: where they would take more than ``limit`` bytes.
+        """
+        size = self.shape.numel() * self.dtype.itemsize
+        if size > limit:
+            raise ValueError(
+                f"the weights of shape {tuple(self.shape)} would take {size:,} bytes, more than limit = {limit:,}: "
+                "ask for rows, a tile or top, index one head, or raise limit"
+            )
+        return plain.weights(self._scores)
+
+    def explain(self) -> str:
+        """Which kernel a product takes, and why."""
+        kernel, reason = kernels.choose(self._scores)
+        return f"{kernel}: {reason}"
+
+    def _column_sums(self, rows: slice, columns: slice, bins: int) -> Tensor:
+        """Sums of the weights over each of ``bins`` blocks of keys: (..., rows, bins).
+
+        A rectangle is an attention too, to fewer keys: its own context times the share of the whole that it holds.
+        """
+        scores = self._scores.precise()
+        width = max(16, scores.width)
+        if columns == slice(0, scores.keys) and bins <= width:
+            return _grouped(_part(scores, rows, columns), bins)[0]
+        known = self._precise_normalisers()[..., rows]
+        if known.numel() * (columns.stop - columns.start) <= _SMALL:
+            return binning.sum_columns(normalisers.weights(scores.block(rows, columns), known), bins)
+        sums = []
+        for keys, count in binning.chunks(columns, bins, width):
+            inside, own = _grouped(_part(scores, rows, keys), count)
+            sums.append(inside * normalisers.weights(own[..., None], known))
+        return torch.cat(sums, -1)
+
+    def _operand(self, name: str, tensor: Tensor, length: int) -> Tensor:
+        """A right-hand side, checked, with the matrix's leading dimensions."""
+        _check_alike(name, tensor, self.query)
+        if tensor.ndim < 2 or tensor.shape[-2] != length:
+            raise ValueError(f"{name} must have shape (..., {length}, width), got {tuple(tensor.shape)}")
+        leading = self._scores.leading
+        if self._groups > 1 and tensor.ndim > 2 and tensor.shape[-3] * self._groups == leading[-1]:
+            tensor = _repeat_heads(tensor, self._groups)
+        try:
+            return tensor.expand(*leading, *tensor.shape[-2:])
+        except RuntimeError:
+            raise ValueError(
+                f"{name} of shape {tuple(tensor.shape)} does not broadcast to the leading dimensions {leading}"
+            ) from None
+
+    def _positions(self, name: str, index: Tensor | Sequence[int], size: int) -> Tensor:
+        positions = torch.as_tensor(index, device=self.device)
+        if positions.numel() == 0:
+            positions = positions.long()
+        if positions.ndim != 1 or positions.is_floating_point() or positions.dtype == torch.bool:
+            raise ValueError(
+                f"{name} must be a list of integers, got {positions.dtype} of shape {tuple(positions.shape)}"
+            )
+        if len(positions) and not (-size <= int(positions.min()) and int(positions.max()) < size):
+            raise IndexError(f"{name} must lie between {-size} and {size - 1}, got {positions.tolist()}")
+        return positions.long() % size if len(positions) else positions
+
+    def _normalisers(self) -> Tensor:
+        """The normalisers without a graph, in float64, found once."""
+        known = self._cached()
+        return self._remember(kernels.known_normalisers(self._scores)) if known is None else known
+
+    def _precise_normalisers(self) -> Tensor:
+        """The same with gradients where they are wanted: a zero is added that has the graph."""
+        known = self._normalisers()
+        if not (torch.is_grad_enabled() and (self.query.requires_grad or self.key.requires_grad)):
+            return known
+        differentiable = self.logsumexp()
+        return torch.where(torch.isfinite(known), known + (differentiable - differentiable.detach()), known)
+
+    def _remember(self, normalisers: Tensor) -> Tensor:
+        self._known = (self._version(), normalisers.detach())
+        return self._known[1]
+
+    def _cached(self) -> Tensor | None:
+        return self._known[1] if self._known is not None and self._known[0] == self._version() else None
+
+    def _version(self) -> tuple[int, int]:
+        """Changes when query or key is written to, so that no normaliser outlives its scores."""
+        # Inference tensors keep no count, and can't be written to outside inference mode.
+        return tuple(0 if t.is_inference() else t._version for t in (self.query, self.key))  # type: ignore[return-value]
+
+
+class TransposedMatrix:
+    """Aᵀ, (..., S, L): asked by ``A.T @ x``."""
+
+    def __init__(self, matrix: AttentionMatrix) -> None:
+        self.T = matrix
+
+    @property
+    def shape(self) -> torch.Size:
+        """(..., S, L)."""
+        *leading, queries, keys = self.T.shape
+        return torch.Size((*leading, keys, queries))
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        """Aᵀ @ x: x (..., L, m) -> (..., S, m). One fused product, differentiable in query, key and x."""
+        if not isinstance(x, Tensor):
+            return NotImplemented
+        if x.ndim == 1:
+            return (self @ x[:, None])[..., 0]
+        matrix = self.T
+        x = matrix._operand("x", x, matrix._scores.queries)
+        return kernels.transposed(matrix._scores, x, matrix._normalisers())
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Mask | Tensor | None = None,
+    *,
+    scale: float | None = None,
+    dropout_p: float = 0.0,
+    enable_gqa: bool = False,
+    need_weights: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Scaled dot-product attention, softmax(mask(scale · Q Kᵀ)) V (Vaswani et al. 2017, equation 1).
+
+    Args:
+        query: (..., L, E).
+        key: (..., S, E).
+        value: (..., S, Ev).
+        mask: as ``AttentionMatrix``; True = may look.
+        scale: None means 1/√E.
+        dropout_p: each weight is dropped with this probability, always: pass 0 when evaluating.
+        enable_gqa: key and value may have fewer heads than the query.
+        need_weights: give the weights too, (..., L, S), per head and before dropout; they cost L × S memory.
+
+    Returns:
+        The context (..., L, Ev), or (context, weights).
+
+    >>> import torch
+    >>> context, weights = attention(torch.zeros(1, 2), torch.zeros(2, 2), torch.eye(2), need_weights=True)
+    >>> context
+    tensor([[0.5000, 0.5000]])
+    """
+    if not 0.0 <= dropout_p < 1.0:
+        raise ValueError(f"dropout_p must be at least 0 and less than 1, got {dropout_p}")
+    matrix = AttentionMatrix(query, key, mask, scale=scale, enable_gqa=enable_gqa)
+    if not need_weights and dropout_p == 0.0:
+        return matrix @ value
+    weights = plain.weights(matrix._scores)
+    kept = functional.dropout(weights, dropout_p) if dropout_p else weights
+    context = plain.context(kept, matrix._operand("value", value, key.shape[-2]))
+    return (context, weights) if need_weights else context
+
+
+def _direct(scores: Scores, value: Tensor) -> Tensor | None:
+    """torch's public fused call, where it takes these inputs as they are: it spares the bookkeeping of our own."""
+    as_it_takes_them = scores.mask is None and len(scores.leading) == 2 and value.shape[-1] == scores.width
+    # Its gradients can't be differentiated again; ours can.
+    grad = torch.is_grad_enabled() and any(t.requires_grad for t in (scores.query, scores.key, value))
+    if grad or not as_it_takes_them or scores.empty:
+        return None
+    return functional.scaled_dot_product_attention(scores.query, scores.key, value, scale=scores.scale)
+
+
+def _grouped(scores: Scores, bins: int) -> tuple[Tensor, Tensor]:
+    """How much attention goes to each of ``bins`` blocks of keys, (..., L, bins), and the normalisers."""
+    groups = binning.indicator(scores.keys, bins).to(scores.query)
+    return kernels.attend(scores, groups.expand(*scores.leading, *groups.shape))
+
+
+def _part(scores: Scores, rows: slice, columns: slice) -> Scores:
+    """A rectangle of the scores, as scores of its own."""
+    query, key = scores.query[..., rows, :], scores.key[..., columns, :]
+    whole = query.shape == scores.query.shape and key.shape == scores.key.shape
+    mask = scores.mask if scores.mask is None or whole else Part(scores.mask, rows.start, columns.start)
+    return Scores(query, key, mask, scores.scale)
+
+
+def _default_scale(width: int) -> float:
+    return width**-0.5 if width else 1.0
+
+
+def _check_inputs(query: Tensor, key: Tensor) -> None:
+    for name, tensor in (("query", query), ("key", key)):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(f"{name} must be a floating tensor, got {found}")
+        if tensor.ndim < 2:
+            raise ValueError(
+                f"{name} must have at least two dimensions (..., length, width), got {tuple(tensor.shape)}"
+            )
+    _check_alike("key", key, query)
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            f"key must be as wide as query, got shapes {tuple(key.shape)} and {tuple(query.shape)}: "
+            "their last dimensions are multiplied"
+        )
+
+
+def _check_alike(name: str, tensor: Tensor, query: Tensor) -> None:
+    if tensor.device != query.device:
+        raise ValueError(f"{name} must be on the query's device, {query.device}, got {tensor.device}")
+    if tensor.dtype != query.dtype:
+        raise ValueError(f"{name} must have the query's dtype, {query.dtype}, got {tensor.dtype}")
+
+
+def _groups(query: Tensor, key: Tensor, enable_gqa: bool) -> int:
+    """How many query heads share one key head."""
+    if not enable_gqa:
+        return 1
+    if query.ndim < 3 or key.ndim < 3 or key.shape[-3] == 0 or query.shape[-3] % key.shape[-3]:
+        raise ValueError(
+            "enable_gqa needs a number of key heads (dimension -3) that divides the number of query heads, "
+            f"got key {tuple(key.shape)} and query {tuple(query.shape)}"
+        )
+    return query.shape[-3] // key.shape[-3]
+
+
+def _repeat_heads(tensor: Tensor, groups: int) -> Tensor:
+    return tensor if groups == 1 else tensor.repeat_interleave(groups, -3)
+
+
+def _common_leading(query: Tensor, key: Tensor) -> torch.Size:
+    try:
+        return torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    except RuntimeError:
+        raise ValueError(
+            f"key of shape {tuple(key.shape)} does not broadcast to query of shape {tuple(query.shape)} before the "
+            "last two dimensions; with fewer key heads, set enable_gqa=True"
+        ) from None
+
+
+def _leading_index(index: Any, leading: tuple[int, ...]) -> tuple[Any, ...]:
+    """An index of leading dimensions only, with ... written out."""
+    index = index if isinstance(index, tuple) else (index,)
+    if sum(part is Ellipsis for part in index) == 1:
+        at = next(n for n, part in enumerate(index) if part is Ellipsis)
+        index = (*index[:at], *[slice(None)] * (len(leading) - len(index) + 1), *index[at + 1 :])
+    if len(index) > len(leading):
+        raise IndexError(
+            f"only the {len(leading)} leading dimensions {leading} can be indexed, got {len(index)} indices: "
+            "for weights ask rows, entries or tile"
+        )
+    return index
