@@ -116,7 +116,7 @@ class AttentionMatrix:
             return (self @ value[:, None])[..., 0]
         value = self._operand("value", value, self._scores.keys)
         direct = _direct(self._scores, value)
-        return kernels.attend(self._scores, value)[0] if direct is None else direct
+        return kernels.context(self._scores, value) if direct is None else direct
 
     def logsumexp(self) -> Tensor:
         """The normaliser of each row, log Σ_j exp(score_ij): (..., L), in float32 at least. Differentiable."""
@@ -365,7 +365,7 @@ def _direct(scores: Scores, value: Tensor) -> Tensor | None:
     as_it_takes_them = scores.mask is None and len(scores.leading) == 2 and value.shape[-1] == scores.width
     # Its gradients can't be differentiated again; ours can.
     grad = torch.is_grad_enabled() and any(t.requires_grad for t in (scores.query, scores.key, value))
-    if grad or not as_it_takes_them or scores.empty:
+    if grad or not as_it_takes_them or scores.empty or scores.width == 1:
         return None
     return functional.scaled_dot_product_attention(scores.query, scores.key, value, scale=scores.scale)
 

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mirada.kernels import blocked, fused, normalisers, plain
+from mirada.kernels import blocked, fused, interpolated, normalisers, plain
 from mirada.kernels import entropy as entropies
 from mirada.kernels.scores import Scores
 from mirada.kernels.transpose import transposed as fused_transposed
 
-__all__ = ["Scores", "attend", "choose", "entropy", "known_normalisers", "logsumexp", "transposed"]
+__all__ = ["Scores", "attend", "choose", "context", "entropy", "known_normalisers", "logsumexp", "transposed"]
 
 Kernel = Literal["plain", "fused", "blocked"]
 
@@ -33,6 +33,12 @@ def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
     if scores.mask is not None and not _finite(scores.query, scores.key, value):
         return "blocked", "a NaN or inf may stand behind the mask, where fused arithmetic would let it through"
     return "fused", "one pass, the matrix never formed"
+
+
+def context(scores: Scores, value: Tensor) -> Tensor:
+    """A @ V: (*leading, L, Ev), differentiable in query, key and value."""
+    found = interpolated.context(scores, value)
+    return attend(scores, value)[0] if found is None else found
 
 
 def attend(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +101,7 @@ class _Attend(torch.autograd.Function):
         scores = Scores(query, key, ctx.mask, ctx.scale)
         if torch.is_grad_enabled():
             outputs = plain.context(plain.weights(scores), value), plain.logsumexp(scores)
-            return *_plain_backward(outputs, (query, key, value), grads), None, None
+            return *plain.gradients(outputs, (query, key, value), grads), None, None
         grad_context, grad_logsumexp = grads
         if grad_logsumexp is None and ctx.kernel == "fused" and grad_context is not None:
             return *fused.backward(scores, value, context, known, grad_context), None, None
@@ -118,7 +124,7 @@ class _Known(torch.autograd.Function):
         query, key, known = ctx.saved_tensors
         scores = Scores(query, key, ctx.mask, ctx.scale)
         if torch.is_grad_enabled():
-            return *_plain_backward((plain.logsumexp(scores),), (query, key), grads), None, None
+            return *plain.gradients((plain.logsumexp(scores),), (query, key), grads), None, None
         return *blocked.backward(scores, key, known, None, grads[0])[:2], None, None
 
 
@@ -140,7 +146,7 @@ class _Entropy(torch.autograd.Function):
         query, key, found, known = ctx.saved_tensors
         scores = Scores(query, key, ctx.mask, ctx.scale)
         if torch.is_grad_enabled():
-            return *_plain_backward((_plain_entropy(scores),), (query, key), grads[:1]), None, None
+            return *plain.gradients((_plain_entropy(scores),), (query, key), grads[:1]), None, None
         return *entropies.backward(scores, known, found, grads[0]), None, None
 
 
@@ -164,7 +170,7 @@ class _Transposed(torch.autograd.Function):
         scores, grad = Scores(query, key, ctx.mask, ctx.scale), grads[0]
         if torch.is_grad_enabled():
             output = plain.weights(scores).mT @ x
-            return *_plain_backward((output,), (query, key, x), grads), None, None, None
+            return *plain.gradients((output,), (query, key, x), grads), None, None, None
         asked, _ = _products(ctx.kernel).forward(scores, grad)
         if ctx.kernel == "fused":
             grad_query, grad_key, _ = fused.backward(scores, grad, asked, known, x)
@@ -179,20 +185,6 @@ def _products(kernel: Kernel) -> ModuleType:
 
 def _plain_entropy(scores: Scores) -> Tensor:
     return entropies.of_scores(scores.block(slice(0, scores.queries), slice(0, scores.keys)), plain.logsumexp(scores))
-
-
-def _plain_backward(
-    outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]
-) -> tuple[Tensor | None, ...]:
-    """Gradients with a graph of their own, for gradients of gradients."""
-    asked = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
-    wanted = [tensor for tensor in inputs if tensor.requires_grad]
-    found = iter(
-        torch.autograd.grad(
-            [output for output, _ in asked], wanted, [grad for _, grad in asked], create_graph=True, allow_unused=True
-        )
-    )
-    return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)
 
 
 def _finite(*tensors: Tensor | None) -> bool:

@@ -115,7 +115,8 @@ class _Piece:
         # One row speaks for all queries where they all see the same.
         rows = slice(0, 1) if scores.mask.same_for_all_queries else self.rows
         visible, bias = scores.mask.block(rows, self.columns, scores.query.device)
-        return _four_dimensional(_added(visible, bias, scores.query.dtype), scores.leading)
+        # Unless its last stride is 1, the kernel expands a mask to L × S before it reads it.
+        return _four_dimensional(_added(visible, bias, scores.query.dtype), scores.leading).contiguous()
 
 
 def _product(bands: tuple[Tensor, Tensor, Tensor], piece: _Piece, scores: Scores) -> tuple[Tensor, Tensor]:

@@ -41,3 +41,17 @@ def context(weights: Tensor, value: Tensor) -> Tensor:
         return weights @ value
     touched = (weights > 0).to(weights.dtype) @ bad.to(weights.dtype) > 0
     return (weights @ value.masked_fill(bad, 0.0)).masked_fill(touched, torch.nan)
+
+
+def gradients(
+    outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]
+) -> tuple[Tensor | None, ...]:
+    """Gradients with a graph of their own, for gradients of gradients."""
+    asked = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    found = iter(
+        torch.autograd.grad(
+            [output for output, _ in asked], wanted, [grad for _, grad in asked], create_graph=True, allow_unused=True
+        )
+    )
+    return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)

@@ -1,0 +1,116 @@
+"""Fast ways of computing a product give what the plain way gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import reference
+from mirada import AttentionMatrix, kernels, masks
+from mirada.kernels import Scores, blocked, fused, interpolated
+
+MASKS = {
+    "none": None,
+    "no_peek": masks.no_peek(300),
+    "past": masks.no_peek(300) & ~masks.window(0, 0),
+    "window": masks.window(17, 3),
+    "padding": masks.padding([300, 120], 300),
+    "documents": masks.documents(torch.arange(300) // 70),
+    "all at once": masks.no_peek(300) & masks.padding([0, 299], 300) & masks.dense(torch.randn(300, 300)),
+}
+
+
+def problem(mask: masks.Mask | None, dtype: torch.dtype) -> tuple[Scores, Tensor, Tensor]:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 300, width).to(dtype) for width in (16, 16, 24))
+    fitted = None if mask is None else mask.fit((2, 3), 300, 300)
+    scores = Scores(query, key, fitted, 0.25)
+    visible, bias = (torch.tensor(True), None) if mask is None else mask.materialise((2, 3), 300, 300)
+    return scores, value, reference.weights(query, key, visible.expand(2, 3, 300, 300), bias, 0.25)
+
+
+@pytest.mark.parametrize("kernel", [fused, blocked])
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_fused_and_blocked_agree_with_float64(kernel, name: str, dtype: torch.dtype, monkeypatch):
+    # Small bands, so that there are several.
+    monkeypatch.setattr(fused, "_ELEMENTS", 1 << 14)
+    monkeypatch.setattr(blocked, "ELEMENTS", 1 << 14)
+    scores, value, weights = problem(MASKS[name], dtype)
+    context, logsumexp = kernel.forward(scores, value)
+    tolerance = {torch.bfloat16: 2e-2, torch.float32: 2e-6, torch.float64: 1e-14}[dtype]
+    torch.testing.assert_close(context.double(), weights @ value.double(), atol=tolerance, rtol=0)
+    precise = scores.precise().block(slice(0, 300), slice(0, 300)).double()
+    torch.testing.assert_close(logsumexp.double(), torch.logsumexp(precise, -1), atol=5 * tolerance, rtol=0)
+    known = kernels.known_normalisers(scores)
+    x = torch.ones(2, 3, 300, 1).to(dtype)
+    received = kernels.transposed(scores, x, known)
+    torch.testing.assert_close(received[..., 0].double(), weights.sum(-2), atol=20 * tolerance, rtol=1e-2)
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("ink", ["grey", "black or white"])
+def test_one_channel_interpolated_agrees_with_float64(spread: float, ink: str):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(4, 784, 1) for _ in range(3))
+    if ink == "black or white":
+        key = (torch.rand(4, 784, 1) < 0.2).float()
+    query, key, value = (t.requires_grad_() for t in (query * spread, key, value))
+    context = interpolated.context(Scores(query, key, None, 1.0), value)
+    assert context is not None
+    exact_inputs = [t.detach().double().requires_grad_() for t in (query, key, value)]
+    exact = torch.softmax(exact_inputs[0] @ exact_inputs[1].mT, -1) @ exact_inputs[2]
+    torch.testing.assert_close(context.double(), exact, atol=5e-6, rtol=0)
+    direction = torch.randn(4, 784, 1)
+    found = torch.autograd.grad(context, (query, key, value), direction)
+    wanted = torch.autograd.grad(exact, exact_inputs, direction.double())
+    for one, other in zip(found, wanted, strict=True):
+        assert float((one - other).abs().max()) < 1e-4 * float(other.abs().max())
+
+
+def test_one_channel_is_interpolated_only_where_it_pays_and_converges():
+    many, few = torch.randn(784, 1), torch.randn(20, 1)
+    assert interpolated.context(Scores(many, many, None, 1.0), many) is not None
+    assert interpolated.context(Scores(few, many, None, 1.0), many) is None
+    assert interpolated.context(Scores(many, many * 1000, None, 1.0), many) is None
+    assert interpolated.context(Scores(many * torch.nan, many, None, 1.0), many) is None
+    assert interpolated.context(Scores(many.double(), many.double(), None, 1.0), many.double()) is None
+    torch.testing.assert_close(AttentionMatrix(few, few) @ few, torch.softmax(few @ few.T, -1) @ few)
+
+
+def test_one_channel_has_gradients_of_gradients():
+    query = torch.randn(200, 1, requires_grad=True)
+    context = AttentionMatrix(query, torch.randn(200, 1)) @ torch.randn(200, 1)
+    (slope,) = torch.autograd.grad(context.sum(), query, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), query)
+    assert float(curvature.abs().max()) > 0
+
+
+def test_a_kernel_that_is_not_there_is_stood_in_for(monkeypatch):
+    query, key, value = (torch.randn(2, 3, 5, 4) for _ in range(3))
+    matrix = AttentionMatrix(query, key, masks.no_peek(5))
+    expected = matrix @ value
+    assert matrix.explain().startswith("fused")
+    monkeypatch.setattr(fused, "available", lambda: False)
+    again = AttentionMatrix(query, key, masks.no_peek(5))
+    assert again.explain().startswith("blocked")
+    torch.testing.assert_close(again @ value, expected)
+
+
+def test_the_kernel_is_said_with_its_reason():
+    query, key = torch.randn(3, 4), torch.randn(5, 4)
+    assert AttentionMatrix(query, key).explain() == "fused: one pass, the matrix never formed"
+    learned = torch.zeros(3, 5, requires_grad=True)
+    assert AttentionMatrix(query, key, learned).explain().startswith("plain: the mask is learned")
+    assert "NaN" in AttentionMatrix(query, key * torch.nan, masks.window(1, 1, align="end")).explain()
+    assert AttentionMatrix(query, key[:0]).explain().startswith("plain: there is nothing")
+
+
+def test_a_learned_mask_gets_its_gradient():
+    query, key, value = torch.randn(3, 4), torch.randn(5, 4), torch.randn(5, 2)
+    bias = torch.randn(3, 5, requires_grad=True)
+    (AttentionMatrix(query, key, bias) @ value).square().sum().backward()
+    again = bias.detach().clone().requires_grad_()
+    (torch.softmax(query @ key.T / 2 + again, -1) @ value).square().sum().backward()
+    torch.testing.assert_close(bias.grad, again.grad)
