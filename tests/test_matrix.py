@@ -48,6 +48,14 @@ def assert_as_exact(problem: Problem, found: Tensor, exact: Tensor, plain: Tenso
     assert error <= allowed, f"{error} against {own}"
 
 
+def drawn_tensor(data: st.DataObject, generator: torch.Generator, *shape: int) -> Tensor:
+    """A right-hand side of any width and with any strides: rows or columns side by side, or one for all heads."""
+    shape = (*shape, data.draw(st.integers(1, 12)))
+    if data.draw(st.booleans()):
+        return torch.randn(shape[-1], shape[-2], generator=generator, dtype=torch.float64).mT.expand(shape)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(data=st.data())
 def test_every_question_is_answered_as_the_built_matrix_would(dtype: torch.dtype, data):

@@ -15,25 +15,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mirada import masks as masks
     from mirada import nn as nn
+    from mirada import summaries as summaries
     from mirada import systems as systems
     from mirada.experiment import Run as Run
     from mirada.experiment import load as load
     from mirada.experiment import train as train
     from mirada.matrix import AttentionMatrix as AttentionMatrix
     from mirada.matrix import attention as attention
+    from mirada.rollout import rollout as rollout
     from mirada.trace import trace as trace
+    from mirada.view import view as view
+    from mirada.watch import watch as watch
 
 __version__ = "0.1.0"
 
 _HOME = {
     "AttentionMatrix": "matrix",
     "attention": "matrix",
+    "rollout": "rollout",
     "trace": "trace",
+    "view": "view",
+    "watch": "watch",
     "train": "experiment",
     "load": "experiment",
     "Run": "experiment",
 }
-_ROOMS = ("masks", "nn", "systems")
+_ROOMS = ("masks", "nn", "summaries", "systems")
 
 __all__ = ["__version__", *_HOME, *_ROOMS]
 

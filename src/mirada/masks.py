@@ -147,19 +147,21 @@ def window(before: int, after: int, align: Align | None = None) -> Mask:
     return _Window(before, after, align)
 
 
-def documents(ids: Tensor | Sequence[int] | Sequence[Sequence[int]]) -> Mask:
+def documents(ids: Tensor | Sequence[Any], key_ids: Tensor | Sequence[Any] | None = None) -> Mask:
     """Several documents packed in one sequence: a query sees the keys of its own document only.
 
     Args:
-        ids: (L,) or (N, L) integers, one a position; N is the query's first dimension, whatever its rank.
+        ids: (L,) or (N, L) integers, one a query; N is the query's first dimension, whatever its rank.
+        key_ids: (S,) or (N, S) integers, one a key; the queries' own if left out.
 
     >>> documents([7, 7, 8]).materialise((), 3, 3)[0].int().tolist()
     [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
     """
-    ids = _integers("ids", ids)
-    if ids.ndim not in (1, 2):
-        raise ValueError(f"ids must have shape (L,) or (N, L), got {tuple(ids.shape)}")
-    return _Documents(ids)
+    both = [_integers(*named) for named in (("ids", ids), ("key_ids", ids if key_ids is None else key_ids))]
+    for name, tensor in zip(("ids", "key_ids"), both, strict=True):
+        if tensor.ndim not in (1, 2):
+            raise ValueError(f"{name} must have shape (length,) or (N, length), got {tuple(tensor.shape)}")
+    return _Documents(*both)
 
 
 def dense(tensor: Tensor) -> Mask:
@@ -265,32 +267,33 @@ class _Padding(Mask):
 @dataclass(frozen=True, eq=False)
 class _Documents(Mask):
     ids: Tensor  # (L,) or (N, L), once fitted (*leading, L) or what broadcasts to it
+    key_ids: Tensor  # likewise, S
 
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
-        if queries != keys or keys != self.ids.shape[-1]:
+        if (queries, keys) != (self.ids.shape[-1], self.key_ids.shape[-1]):
             raise ValueError(
-                f"mask documents has ids for {self.ids.shape[-1]} positions, "
-                f"the matrix has {queries} queries and {keys} keys"
+                f"mask documents has ids for {self.ids.shape[-1]} queries and {self.key_ids.shape[-1]} keys, "
+                f"the matrix has {queries} and {keys}"
             )
-        if self.ids.ndim == 1:
-            return replace(self, ids=self.ids.to(device))
-        return replace(self, ids=_batch_first(self.ids, leading, 1, "documents", device))
+        ids, key_ids = (
+            ids.to(device) if ids.ndim == 1 else _batch_first(ids, leading, 1, "documents", device)
+            for ids in (self.ids, self.key_ids)
+        )
+        return _Documents(ids, key_ids)
 
     def pick(self, leading: Sequence[int], index: Any) -> Mask:
-        return replace(self, ids=self.ids.expand(*leading, self.ids.shape[-1])[index])
+        ids, key_ids = (ids.expand(*leading, ids.shape[-1])[index] for ids in (self.ids, self.key_ids))
+        return _Documents(ids, key_ids)
 
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         rank = max(i.ndim, j.ndim)  # of one rank, so that the batch before them lines up
-        return self.ids[..., i[(None,) * (rank - i.ndim)]] == self.ids[..., j[(None,) * (rank - j.ndim)]]
+        return self.ids[..., i[(None,) * (rank - i.ndim)]] == self.key_ids[..., j[(None,) * (rank - j.ndim)]]
 
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
-        present = (
-            torch.isin(self.ids.contiguous(), self.ids[..., start:stop].contiguous()).reshape(-1, keys).any(0).nonzero()
-        )
-        return (int(present[0]), int(present[-1]) + 1) if len(present) else (0, 0)
+        return _where_any(self.key_ids, self.ids[..., start:stop])
 
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
-        return self.keys_seen(start, stop, queries)
+        return _where_any(self.ids, self.key_ids[..., start:stop])
 
 
 @dataclass(frozen=True, eq=False)
@@ -525,6 +528,12 @@ def _batch_first(
     if not leading or batch not in (1, leading[0]):
         raise ValueError(f"mask {name} is for a batch of {batch}, the matrix's leading dimensions are {tuple(leading)}")
     return tensor.to(device).reshape(batch, *[1] * (len(leading) - 1), *tensor.shape[tensor.ndim - trailing :])
+
+
+def _where_any(ids: Tensor, wanted: Tensor) -> tuple[int, int]:
+    """The range of positions that hold every one of ``ids`` that is wanted, in any batch."""
+    present = torch.isin(ids.contiguous(), wanted.contiguous()).reshape(-1, ids.shape[-1]).any(0).nonzero()
+    return (int(present[0]), int(present[-1]) + 1) if len(present) else (0, 0)
 
 
 def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:

@@ -17,6 +17,7 @@ tensor([0.6931, 0.5822])
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -99,14 +100,21 @@ class AttentionMatrix:
     def __getitem__(self, index: Any) -> AttentionMatrix:
         """The matrix of one head, one example, …: leading dimensions are indexed, the tensors stay shared."""
         index = _leading_index(index, self._scores.leading)
-        part = object.__new__(AttentionMatrix)
-        part.query, part.key = self._scores.query[index], self._scores.key[index]
-        part.mask = None if self.mask is None else self.mask.pick(self._scores.leading, index)
-        part.scale, part._groups = self.scale, 1
-        part._scores = Scores(part.query, part.key, part.mask, part.scale)
+        scores, mask = self._scores, self.mask
+        mask = None if mask is None else mask.pick(scores.leading, index)
+        part = self._of(Scores(scores.query[index], scores.key[index], mask, self.scale))
         known = self._cached()
-        part._known = None if known is None else (part._version(), known[index])
+        if known is not None:
+            part._remember(known[index])
         return part
+
+    @classmethod
+    def _of(cls, scores: Scores) -> AttentionMatrix:
+        """The matrix of scores whose inputs have been checked."""
+        matrix = object.__new__(cls)
+        matrix.query, matrix.key, matrix.mask, matrix.scale = scores.query, scores.key, scores.mask, scores.scale
+        matrix._scores, matrix._groups, matrix._known = scores, 1, None
+        return matrix
 
     def __matmul__(self, value: Tensor) -> Tensor:
         """The context A @ V: value (..., S, Ev) -> (..., L, Ev). Fused, differentiable in query, key and value."""
@@ -157,6 +165,36 @@ class AttentionMatrix:
             raise ValueError(f"groups must be numbered from 0 up, got {int(groups.min())}")
         count = int(groups.max()) + 1 if keys else 0
         return self @ functional.one_hot(groups.long(), count).to(self.dtype)
+
+    def where(self, mask: Mask | Tensor) -> AttentionMatrix:
+        """The attention to those keys only that another mask shows too: a matrix of its own, rows with sum 1."""
+        rule = as_mask(mask)
+        assert rule is not None, "a mask is needed"
+        rule = rule.fit(self._scores.leading, self._scores.queries, self._scores.keys, self.device)
+        return self._of(replace(self._scores, mask=rule if self.mask is None else self.mask & rule))
+
+    def precise(self) -> AttentionMatrix:
+        """The same matrix in float32 at least."""
+        return self._of(self._scores.precise())
+
+    def share(self, mask: Mask | Tensor) -> Tensor:
+        """How much of each query's attention goes where another mask may look: (..., L). Differentiable.
+
+        Attention to some of the keys is an attention with a smaller normaliser: exp(its logsumexp − the whole one's).
+
+        Args:
+            mask: as the matrix's own; boolean.
+
+        >>> import torch, mirada
+        >>> A = AttentionMatrix(torch.zeros(2, 1), torch.zeros(2, 1))
+        >>> A.share(mirada.masks.no_peek(2))
+        tensor([0.5000, 1.0000])
+        """
+        rule = as_mask(mask)
+        if rule is None or rule.additive:
+            raise TypeError("mask must be boolean: where to look, not how much")
+        inside = self.where(rule)._precise_normalisers()
+        return normalisers.ratio(inside, self._precise_normalisers()).to(self.dtype)
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         """The k strongest keys of each query: weights and indices, each (..., L, k), strongest first.

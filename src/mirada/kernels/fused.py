@@ -165,8 +165,8 @@ def _same_width(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tens
 
 
 def _side_by_side(tensor: Tensor, width: int) -> Tensor:
-    if tensor.shape[-1] < width:
-        return pad(tensor, (0, width - tensor.shape[-1]))
+    tensor = pad(tensor, (0, width - tensor.shape[-1])) if tensor.shape[-1] < width else tensor
+    # The kernel takes the last stride for 1 without looking.
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 

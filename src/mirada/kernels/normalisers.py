@@ -43,6 +43,11 @@ def weights(scores: Tensor, normalisers: Tensor) -> Tensor:
     return torch.exp(scores - coarse[..., None] - rest[..., None])
 
 
+def ratio(some: Tensor, all_of_them: Tensor) -> Tensor:
+    """The share of the keys with normalisers ``some`` in the whole: exp(n_some − n_all), 0 where nothing is seen."""
+    return torch.exp(some - all_of_them.masked_fill(all_of_them == -torch.inf, 0.0))
+
+
 def logs(scores: Tensor, normalisers: Tensor, weights: Tensor) -> Tensor:
     """log A, with 0 where A is 0: it only ever stands beside A, and 0 · log 0 is 0."""
     coarse, rest = split(normalisers, scores.dtype)

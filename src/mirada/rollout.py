@@ -1,0 +1,89 @@
+"""Attention through all layers, for chosen outputs, without any L × L array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mirada.matrix import AttentionMatrix
+
+_LIMIT = 1 << 30  # bytes
+
+
+def rollout(
+    matrices: Sequence[AttentionMatrix],
+    *,
+    residual: float = 0.5,
+    queries: Tensor | Sequence[int] | None = None,
+    heads: Tensor | None = None,
+) -> Tensor:
+    """Attention rollout (Abnar & Zuidema 2020, section 3.2): how much of each input reaches each output.
+
+    A layer passes on residual · itself + (1 − residual) · what its heads attend to, averaged; layers multiply. The
+    product is never formed: a row of it is one vector sent back through the layers, a transposed product each.
+
+    Args:
+        matrices: the layers' matrices, first layer first, each (..., heads, L, L) or (L, L).
+        residual: share of the residual connection, 0 to 1; the paper takes 1/2.
+        queries: the outputs asked for, integers; all of them if left out.
+        heads: weights of the heads, (heads,), or (layers, heads) for weights of each layer's own; scaled to sum to 1.
+            None averages them.
+
+    Returns:
+        (..., number of queries, L), without the dimension of the heads; rows sum to 1.
+
+    Raises:
+        ValueError: no matrices, shapes that differ or aren't square, a residual or heads that don't fit; all queries of
+            a sequence so long that the result would take more than 1 GiB.
+
+    >>> import torch
+    >>> even = AttentionMatrix(torch.zeros(2, 1), torch.zeros(2, 1))
+    >>> rollout([even])
+    tensor([[0.7500, 0.2500],
+            [0.2500, 0.7500]])
+    >>> rollout([even, even], queries=[0])
+    tensor([[0.6250, 0.3750]])
+    """
+    shape = _check(matrices, residual)
+    length = shape[-1]
+    weights = _head_weights(heads, len(matrices), shape)
+    asked = matrices[0]._positions("queries", range(length) if queries is None else queries, length)
+    if queries is None and (size := shape[:-3].numel() * length**2 * 4) > _LIMIT:
+        raise ValueError(f"all {length} queries would take {size:,} bytes: choose some with queries=[...]")
+    mass = torch.nn.functional.one_hot(asked, length).mT.to(matrices[0].dtype)  # (L, queries)
+    for matrix, weight in zip(reversed(matrices), reversed(weights), strict=True):
+        seen = matrix.T @ (mass if len(shape) == 2 else mass.unsqueeze(-3))  # (..., heads, L, queries)
+        if len(shape) > 2:
+            seen = (weight[:, None, None] * seen).sum(-3)
+        mass = residual * mass + (1 - residual) * seen
+    return mass.mT
+
+
+def _check(matrices: Sequence[AttentionMatrix], residual: float) -> torch.Size:
+    if not matrices:
+        raise ValueError("matrices must hold at least one layer's matrix, got none")
+    shape = matrices[0].shape
+    for number, matrix in enumerate(matrices):
+        if matrix.shape != shape or shape[-1] != shape[-2]:
+            raise ValueError(
+                "matrices must be square and of one shape, since layers multiply: "
+                f"matrix {number} has {tuple(matrix.shape)}, matrix 0 has {tuple(shape)}"
+            )
+    if not 0.0 <= residual <= 1.0:
+        raise ValueError(f"residual must lie between 0 and 1, got {residual}")
+    return shape
+
+
+def _head_weights(heads: Tensor | None, layers: int, shape: torch.Size) -> Tensor:
+    """(layers, heads), each row with sum 1."""
+    count = shape[-3] if len(shape) > 2 else 1
+    weights = torch.ones(layers, count) if heads is None else torch.as_tensor(heads, dtype=torch.float32)
+    if weights.shape not in ((count,), (layers, count)):
+        raise ValueError(
+            f"heads must be ({count},) weights, or ({layers}, {count}) with a row a layer, got {tuple(weights.shape)}"
+        )
+    if bool((weights < 0).any()) or not bool((weights.sum(-1) > 0).all()):
+        raise ValueError("heads must be weights from 0 up, not all of them 0")
+    return (weights / weights.sum(-1, keepdim=True)).expand(layers, count)

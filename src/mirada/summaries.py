@@ -1,0 +1,125 @@
+"""One number a head: the summaries by which researchers sort heads.
+
+Each takes an ``AttentionMatrix`` (..., L, S), asks it a question or two, and gives (...,), the mean over the queries.
+
+>>> import torch
+>>> from mirada import AttentionMatrix, masks, summaries
+>>> even = AttentionMatrix(torch.zeros(3, 1), torch.zeros(3, 1), masks.no_peek(3))
+>>> summaries.sink(even)  # (1 + 1/2 + 1/3) / 3
+tensor(0.6111)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mirada import masks
+from mirada.matrix import AttentionMatrix
+
+__all__ = [
+    "diagonal",
+    "distance",
+    "duplicate_token",
+    "effective_keys",
+    "induction",
+    "padding_share",
+    "previous_token",
+    "sink",
+]
+
+
+def sink(matrix: AttentionMatrix, tokens: int = 1) -> Tensor:
+    """Share of the attention that goes to the first ``tokens`` keys: the sink (Xiao et al. 2024, section 3.1)."""
+    if not 1 <= tokens <= matrix.shape[-1]:
+        raise ValueError(f"tokens must lie between 1 and the number of keys, {matrix.shape[-1]}, got {tokens}")
+    first = torch.arange(matrix.shape[-1], device=matrix.device) < tokens
+    return matrix.share(first).mean(-1)
+
+
+def diagonal(matrix: AttentionMatrix, offset: int) -> Tensor:
+    """The weights of query i on key i + offset, for every i that has such a key: (..., n).
+
+    ``offset`` −1 is the previous token, 0 the token itself, 1 the next.
+    """
+    queries, keys = matrix.shape[-2:]
+    i = torch.arange(max(0, -offset), min(queries, keys - offset), device=matrix.device)
+    if not len(i):
+        raise ValueError(f"offset must reach a key from some query of a {queries} × {keys} matrix, got {offset}")
+    return matrix.entries(i, i + offset)
+
+
+def previous_token(matrix: AttentionMatrix) -> Tensor:
+    """Mean weight on the token before one's own (Clark et al. 2019, section 3; Voita et al. 2019, positional heads)."""
+    return diagonal(matrix, -1).mean(-1)
+
+
+def duplicate_token(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> Tensor:
+    """Share of the attention that goes to earlier copies of one's own token (Wang et al. 2023, duplicate token heads).
+
+    Args:
+        matrix: (..., L, L).
+        ids: (L,) or (N, L) integers, the tokens; N is the matrix's first dimension.
+    """
+    length = _length(matrix, ids)
+    earlier = masks.no_peek(length) & ~masks.window(0, 0)
+    return matrix.share(masks.documents(ids) & earlier).mean(-1)
+
+
+def induction(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> Tensor:
+    """Share of the attention that goes to what followed earlier copies of one's own token (Olsson et al. 2022).
+
+    Args:
+        matrix: (..., L, L).
+        ids: (L,) or (N, L) integers, the tokens; N is the matrix's first dimension.
+    """
+    length = _length(matrix, ids)
+    ids = torch.as_tensor(ids)
+    before = torch.cat([ids[..., :1], ids[..., :-1]], -1)  # the token before each key
+    has_one_before = torch.arange(length) > 0
+    return matrix.share(masks.documents(ids, before) & masks.no_peek(length) & has_one_before).mean(-1)
+
+
+def distance(matrix: AttentionMatrix) -> Tensor:
+    """Mean distance |i − j| between a query and what it looks at, in positions (Dosovitskiy et al. 2021, appendix D.7).
+
+    Needs as many queries as keys. What lies ahead is weighed once more, on the other side: Σ A |i − j| is
+    Σ A (i − j) + 2 Σ_{j > i} A (j − i).
+    """
+    length = matrix.shape[-1]
+    if matrix.shape[-2] != length:
+        raise ValueError(f"distance needs as many queries as keys, got a matrix of shape {tuple(matrix.shape)}")
+    positions = torch.arange(length, device=matrix.device, dtype=torch.promote_types(matrix.dtype, torch.float32))
+    both = torch.stack([positions, torch.ones_like(positions)], -1)  # (L, 2)
+    precise, ahead = matrix.precise(), ~masks.no_peek(length)
+    mean, seen = (precise @ both).unbind(-1)
+    mean_later, any_later = (precise.where(ahead) @ both).unbind(-1)
+    behind = positions * seen - mean
+    return (behind + 2 * precise.share(ahead) * (mean_later - positions * any_later)).mean(-1)
+
+
+def effective_keys(matrix: AttentionMatrix) -> Tensor:
+    """Mean effective number of keys that a query looks at, exp of its entropy (Hill 1973, the number of order 1)."""
+    return matrix.entropy().exp().mean(-1)
+
+
+def padding_share(matrix: AttentionMatrix, lengths: Tensor | Sequence[int]) -> Tensor:
+    """Share of the attention that goes to padding: 0 where the mask does its work.
+
+    Args:
+        matrix: (N, ..., L, S).
+        lengths: (N,) integers, the real keys of each sequence.
+    """
+    return matrix.share(~masks.padding(lengths, matrix.shape[-1])).mean(-1)
+
+
+def _length(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> int:
+    queries, keys = matrix.shape[-2:]
+    found = torch.as_tensor(ids).shape
+    if queries != keys or not found or found[-1] != keys:
+        raise ValueError(
+            f"ids must name the {keys} tokens of a square matrix, got shape {tuple(found)} for {queries} × {keys}"
+        )
+    return keys
