@@ -28,17 +28,19 @@ def plain_dense(problem: Problem) -> Tensor:
     return torch.softmax(scores.masked_fill(~visible, -torch.inf), -1).nan_to_num(0.0)
 
 
-def assert_as_exact(problem: Problem, found: Tensor, exact: Tensor, plain: Tensor, factor: float = 2.0) -> None:
+def assert_as_exact(
+    problem: Problem, found: Tensor, exact: Tensor, plain: Tensor, factor: float = 2.0, size: float = 1.0
+) -> None:
     """At most ``factor`` times as far from float64 as the plain way in the same dtype, and an ulp's worth of rounding.
 
     The ulp is that of the largest numbers on the way, scores included: two kernels sum a score in different orders, and
     what that changes in its last digits is the weight's relative error. The plain way has it too, but hides it where a
-    row has one key only.
+    row has one key only. ``size`` is that of other numbers on the way that cancel in the result.
     """
     assert found.shape == exact.shape
     own = float((plain.double() - exact).abs().max())
     error = float((found.double() - exact).abs().max())
-    size = max(1.0, float(exact.abs().max()))
+    size = max(size, float(exact.abs().max()))
     scores = torch.finfo(torch.promote_types(plain.dtype, torch.float32)).eps * (2 + 2 * problem.largest_score)
     allowed = factor * own + size * (torch.finfo(plain.dtype).eps + scores)
     if plain.dtype == torch.float64:
