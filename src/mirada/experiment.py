@@ -1,0 +1,201 @@
+"""Train a system into a folder, and load it again: a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from shlex import quote
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mirada import processes, systems, training
+from mirada.runs import Folder, Metrics, RunError
+from mirada.settings import make, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass
+class Run:
+    """A trained system: its model with the weights of the best epoch, and all that belongs to it."""
+
+    system: ModuleType
+    """The module that describes it."""
+    settings: Any
+    """What it was trained with."""
+    folder: Folder
+    """Where it lies."""
+
+    @property
+    def name(self) -> str:
+        """The name of the system."""
+        return self.system.__name__.rpartition(".")[2]
+
+    @cached_property
+    def data(self) -> Any:
+        """The system's data, loaded when first asked for."""
+        return self.system.load(self.settings)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model, on the CPU, in eval mode."""
+        model = _drawn(self)
+        _fill(model, self.folder)
+        return model.eval()
+
+    @cached_property
+    def metrics(self) -> list[Metrics]:
+        """What was measured: a dictionary for each epoch and split, in order."""
+        return self.folder.metrics()
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Measure every held-out and final split again; gives what is reported, by split."""
+        system, place = self.system, processes.device(self.settings.device)
+        splits = system.held_out(self.settings, self.data) | system.final(self.settings, self.data)
+        self.model.to(place)
+        try:
+            return {
+                split: training.evaluate(self.model, of(), measure=system.measure, report=system.report, place=place)
+                for split, of in splits.items()
+            }
+        finally:
+            self.model.to("cpu")
+
+    def plot(self) -> list[Path]:
+        """Draw the system's pictures into the folder's plots/; gives their paths."""
+        return [self.folder.save_picture(name, figure) for name, figure in self.system.pictures(self)]
+
+    def predict(self, inputs: Sequence[str]) -> tuple[str, Figure]:
+        """What the model makes of some inputs, as a text and as a picture of where it looks."""
+        return self.system.predict(self, list(inputs))
+
+
+def train(
+    name: str, *, out: str | os.PathLike[str], resume: bool = False, progress: bool = True, **settings: Any
+) -> Run:
+    """Train a system and keep the run in a folder.
+
+    Args:
+        name: of the system; `mirada.systems.names()` lists them.
+        out: the folder, which must not hold a run yet.
+        resume: go on with the run in that folder, or begin it. Settings that aren't given are then the run's own.
+        progress: show a bar and a line for each epoch.
+        settings: fields of the system's `Settings`; the others keep their defaults.
+
+    Raises:
+        ValueError: no such system, nothing to train in it, or a setting out of range.
+        TypeError: a setting that the system doesn't have, or of the wrong type.
+        RunError: the folder holds a run already, or another one than is to go on, or can't be written.
+        DivergedError: the loss is no longer a number.
+
+    >>> import mirada, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = mirada.train("squares", out=folder, epochs=1, progress=False)
+    ...     run.metrics[0]["epoch"], run.metrics[0]["split"]
+    (1, 'train')
+    """
+    run = _asked(name, Folder(out), resume, settings)
+    system = run.system
+    place = processes.device(run.settings.device)
+    with processes.joined(place):
+        model = _drawn(run)
+        if processes.is_first() and not (resume and run.folder.begun()):
+            run.folder.begin(name, plain(run.settings))
+        try:
+            training.fit(
+                model,
+                recipe=run.settings,
+                batches=system.batches(run.settings, run.data),
+                steps=system.steps(run.settings, run.data),
+                held_out=system.held_out(run.settings, run.data),
+                final=system.final(run.settings, run.data),
+                measure=system.measure,
+                report=system.report,
+                best=system.BEST,
+                folder=run.folder,
+                resume=resume,
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            out = quote(str(run.folder.path))
+            raise KeyboardInterrupt(f"stopped; go on with: mirada train {name} --out {out} --resume") from None
+        except Exception:
+            run.folder.give_up()
+            raise
+    run.model = model
+    return run
+
+
+def load(folder: str | os.PathLike[str]) -> Run:
+    """The run in a folder, its model with the weights of the best epoch. Nothing is unpickled.
+
+    Raises:
+        RunError: the folder holds no run, or one whose settings or weights don't fit.
+    """
+    run = _kept(Folder(folder))
+    # Now rather than at the first use: whoever loads a run wants to hear at once what is wrong with it.
+    assert run.model
+    return run
+
+
+def _trainable(name: str) -> ModuleType:
+    system = systems.get(name)
+    if not hasattr(system, "measure"):
+        raise ValueError(f"{name} has nothing to train: look at it with `mirada {name}`")
+    return system
+
+
+def _kept(folder: Folder) -> Run:
+    name, given = folder.settings()
+    try:
+        system = _trainable(name)
+        return Run(system, make(system.Settings, given, system=name), folder)
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{folder.path / 'settings.json'} doesn't fit this mirada: {error}") from None
+
+
+def _asked(name: str, folder: Folder, resume: bool, given: Mapping[str, Any]) -> Run:
+    """The run to train: a new one, or the one in the folder if nothing that was asked for speaks against it."""
+    system = _trainable(name)
+    settings = make(system.Settings, given, system=name)
+    if not (resume and folder.begun()):
+        folder.must_be_free()
+        return Run(system, settings, folder)
+    run = _kept(folder)
+    if run.system is not system:
+        raise RunError(f"{folder.path} holds a run of {run.name}, not of {name}: choose another folder (--out)")
+    for field in given:
+        was, wanted = getattr(run.settings, field), getattr(settings, field)
+        if was != wanted:
+            raise RunError(
+                f"{folder.path} was begun with {field}={was!r}, not {wanted!r}: go on without naming {field}, "
+                "or choose another folder (--out)"
+            )
+    return run
+
+
+def _drawn(run: Run) -> nn.Module:
+    # Where a lesson draws its model from another seed than its batches, its settings say so.
+    torch.manual_seed(getattr(run.settings, "model_seed", run.settings.seed))
+    return run.system.build(run.settings, run.data)
+
+
+def _fill(model: nn.Module, folder: Folder) -> None:
+    weights, wanted = folder.weights(), model.state_dict()
+    path = folder.path / "model.safetensors"
+    for name in sorted({*weights, *wanted}):
+        has, wants = _shape(weights.get(name)), _shape(wanted.get(name))
+        if has != wants:
+            raise RunError(f"{path} doesn't fit the model: {name} is {has} in the file and {wants} in the model")
+    model.load_state_dict(weights)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else "×".join(map(str, tensor.shape)) or "a number"

@@ -1,0 +1,142 @@
+"""Where a model is trained: the device, and the processes that torchrun started, if it did.
+
+Each process takes every n-th item of a batch. Sums add over the shares, and torch's DDP adds the gradients.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+Batch = tuple[Tensor, ...]
+"""Tensors with the same first dimension: the items."""
+
+Sums = dict[str, Tensor]
+"""Sums over the items of a batch, which add over batches: "loss", "count", and what else a system counts."""
+
+Measure = Callable[[nn.Module, Batch], Sums]
+Measured = Callable[[Batch], Sums]
+
+
+def device(name: str) -> torch.device:
+    """The device that a setting names; "auto" is the best one that is there.
+
+    Raises:
+        ValueError: no such device here.
+
+    >>> device("cpu")
+    device(type='cpu')
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, is_there in there.items() if is_there)
+    if name not in there:
+        raise ValueError(f"device={name!r} is no choice: take one of auto, cpu, cuda, mps")
+    if not there[name]:
+        raise ValueError(f"device={name!r}: torch finds none here; take device='cpu', or 'auto' for the best there is")
+    if name != "cuda" or not dist.is_torchelastic_launched():
+        return torch.device(name)
+    local = int(os.environ["LOCAL_RANK"])
+    if local >= torch.cuda.device_count():
+        raise ValueError(
+            f"device='cuda': {torch.cuda.device_count()} are here, and torchrun started a process for number {local}; "
+            "start fewer with --nproc-per-node"
+        )
+    return torch.device("cuda", local)
+
+
+@contextmanager
+def joined(place: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started for as long as this lasts; without torchrun, do nothing."""
+    if not dist.is_torchelastic_launched() or dist.is_initialized():
+        yield
+        return
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def count() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def wait() -> None:
+    """Wait until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def total(sums: Sums, place: torch.device) -> Sums:
+    """The sums over all processes, on the CPU."""
+    if count() > 1:
+        sums = {key: value.to(place) for key, value in sums.items()}
+        for value in sums.values():
+            dist.all_reduce(value)
+    return {key: value.cpu() for key, value in sums.items()}
+
+
+def measured(model: nn.Module, measure: Measure, place: torch.device) -> Measured:
+    """What to call with a batch for the sums over this process's share of it."""
+    if count() == 1 and place.type == "cpu":
+        return partial(measure, model)
+
+    def over_share(batch: Batch) -> Sums:
+        share = batch
+        if count() > 1:
+            share = tuple(tensor[dist.get_rank() :: count()] for tensor in batch)
+        # A process without a share still has to take part: it measures the first item and lets it count for nothing.
+        idle = not len(share[0]) and len(batch[0])
+        if idle:
+            share = tuple(tensor[:1] for tensor in batch)
+        sums = measure(model, tuple(tensor.to(place, non_blocking=True) for tensor in share))
+        return {key: value * 0 for key, value in sums.items()} if idle else sums
+
+    return over_share
+
+
+def learner(model: nn.Module, measure: Measure, place: torch.device) -> Measured:
+    """The same, with gradients that are averaged over the processes."""
+    over_share = measured(model, measure, place)
+    if count() == 1:
+        return over_share
+    # A layer may be there only for some variants of a model, so DDP has to look for parameters without a gradient.
+    return DistributedDataParallel(_Forward(model, over_share), find_unused_parameters=True)
+
+
+class _Forward(nn.Module):
+    """DDP wants one forward whose output the gradient flows back from: here it is the measuring."""
+
+    def __init__(self, model: nn.Module, over_share: Measured) -> None:
+        super().__init__()
+        self.model, self.over_share = model, over_share
+        # DDP grumbles when it looks for parameters without a gradient and finds none. This one it always finds.
+        self.unused = nn.Parameter(next(model.parameters()).new_zeros(()))
+
+    def forward(self, batch: Batch) -> Sums:
+        return self.over_share(batch)
+
+
+def mean_loss(sums: Sums) -> Tensor:
+    """The loss of one item of the whole batch, scaled for DDP, which takes the mean over processes."""
+    if count() == 1:
+        return sums["loss"] / sums["count"]
+    items = sums["count"].detach().to(sums["loss"])
+    dist.all_reduce(items)
+    return sums["loss"] * (count() / items)

@@ -1,0 +1,15 @@
+"""Trains the toy system: python train.py OUT '{"epochs": 3}' [--resume]; for tests that need a process of their own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import mirada
+from mirada import systems
+
+if __name__ == "__main__":
+    systems.__path__.append(str(Path(__file__).parent.parent / "toys"))
+    for out in sys.argv[1].split(","):
+        mirada.train("line", out=out, resume="--resume" in sys.argv, **json.loads(sys.argv[2]))
