@@ -1,0 +1,392 @@
+"""The mechanism and its masks, one step at a time, on numbers small enough to check by hand.
+
+Query, key and value are one and the same 5 × 10 matrix, 0.00, 0.01, ... 0.49; nothing is scaled. Every step is a table
+and a picture: the scores, what a padding mask and a no-peek mask hide of them, the softmax, the context, the same for a
+batch. Two mistakes that are easily made follow, each beside the right result, and at last why scores are scaled. Your
+own query, key and value can take the place of the example's.
+
+Nothing is trained here: `walk(Settings())` gives the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.rule import Rule
+from rich.text import Text
+from torch import Tensor
+
+from mirada import masks, plots
+from mirada.data.matrices import read_matrix
+from mirada.tables import MatrixTable, plain_text
+from mirada.trace import Trace, trace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUMMARY = "The mechanism and its masks, step by step, in tables and pictures."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to walk through. What is not given is the query's, then the worked example's."""
+
+    query: Path | None = None
+    """Your queries: a .npy file (L, E) or (N, L, E), or a .csv file with one query a line."""
+    key: Path | None = None
+    """Your keys, (S, E) or (N, S, E); without it, the queries."""
+    value: Path | None = None
+    """Your values, (S, Ev) or (N, S, Ev); without it, the keys."""
+    scale: float = 1.0
+    """What the scores are multiplied by; models take 1/√E."""
+    padding: int = 1
+    """How many keys at the end the padding mask hides."""
+    align: Literal["start", "end"] = "start"
+    """Where queries and keys differ in number: the first query stands at the first key, or the last at the last."""
+    mask: Literal["none", "padding", "no-peek", "both"] = "padding"
+    """Which mask the context is taken under."""
+
+
+# --- what a walk is made of ---
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One matrix of a step: printed as a table, drawn as cells."""
+
+    title: str
+    numbers: Tensor
+    rows: str | Sequence[str] = "query"
+    columns: str | Sequence[str] = "key"
+    values: Literal["decimals", "percents"] = "decimals"
+    hidden: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step: a sentence or two, and one or more matrices side by side."""
+
+    name: str
+    title: str
+    explanation: str
+    panels: tuple[Panel, ...]
+
+    @property
+    def table(self) -> RenderableType:
+        """The matrices as tables, for rich to print; side by side where the terminal is wide enough."""
+        tables = (
+            Group(
+                Text(panel.title, style="italic"),
+                MatrixTable(panel.numbers, panel.rows, panel.columns, panel.values, panel.hidden),
+            )
+            for panel in self.panels
+        )
+        return Columns(tables, padding=(1, 4))
+
+    @property
+    def picture(self) -> Figure:
+        """The matrices as cells, side by side on one page; those of queries and keys share a scale of colours."""
+        wide = [_inches(panel.numbers.shape[1], 0.5) for panel in self.panels]
+        high = max(_inches(panel.numbers.shape[0], 0.42) for panel in self.panels)
+        page = plots.figure(sum(wide) + 0.6 * len(wide), high + 1.2, self.title)
+        shared = torch.cat(
+            [torch.zeros(1), *(panel.numbers.flatten() for panel in self.panels if panel.columns == "key")]
+        )
+        shared = shared[shared.isfinite()]
+        limits = (float(shared.min()), float(shared.max()))
+        for ax, panel in zip(
+            page.subplots(1, len(wide), width_ratios=wide, squeeze=False)[0], self.panels, strict=True
+        ):
+            plots.heatmap(
+                panel.numbers,
+                ax=ax,
+                values=panel.values if max(panel.numbers.shape) <= _WRITTEN else None,
+                hidden=panel.hidden,
+                limits=limits if panel.columns == "key" else None,
+                row_labels=None if isinstance(panel.rows, str) else panel.rows,
+                column_labels=None if isinstance(panel.columns, str) else panel.columns,
+                title=panel.title,
+            )
+            ax.set_ylabel(panel.rows if isinstance(panel.rows, str) else "", fontsize=8)
+            ax.set_xlabel((panel.columns or "feature") if isinstance(panel.columns, str) else "", fontsize=8)
+        return page
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """All steps, in order. `walk["percents"]` is one of them; `print(walk)` tells them all."""
+
+    steps: tuple[Step, ...]
+    traces: dict[str, Trace]
+    """By mask (none, padding, no-peek, both): every step of the attention under it, (N, ...)."""
+
+    def __getitem__(self, name: str) -> Step:
+        return {step.name: step for step in self.steps}[name]
+
+    def __str__(self) -> str:
+        return plain_text(self.__rich__())
+
+    def __rich__(self) -> Group:
+        parts: list[RenderableType] = []
+        for number, step in enumerate(self.steps, start=1):
+            heading = Rule(Text(f"{number}  {step.title}", style="bold"), align="left", style="dim")
+            parts += [heading, Text(step.explanation), Text(), step.table, Text()]
+        return Group(*parts)
+
+    def show(self, console: Console | None = None) -> None:
+        """Print all steps, as wide as the terminal."""
+        (console or Console()).print(self)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write every step's picture into a folder, 01-input.png and so on; gives their paths.
+
+        Raises:
+            OSError: the folder can't be made or written.
+        """
+        return [
+            plots.save(step.picture, Path(folder) / f"{number:02}-{step.name}.png")
+            for number, step in enumerate(self.steps, start=1)
+        ]
+
+
+# --- the lesson ---
+
+
+def walk(settings: Settings | None = None) -> Walk:
+    """Take every step.
+
+    Raises:
+        ValueError: a file that can't be read, shapes that don't fit, or more padding than keys.
+
+    Example:
+        >>> percents = 100 * walk()["percents"].panels[0].numbers
+        >>> percents.round().int().tolist()[0]
+        [23, 24, 26, 27, 0]
+    """
+    settings = settings or Settings()
+    query, key, value = _inputs(settings)  # (N, L, E), (N, S, E), (N, S, Ev)
+    queries, keys = query.shape[1], key.shape[1]
+    if not 0 <= settings.padding <= keys:
+        raise ValueError(f"padding must be 0 to {keys}, the number of keys, not {settings.padding}")
+    padding = masks.padding([keys - settings.padding], keys)
+    no_peek = masks.no_peek(queries, keys, settings.align)
+    kinds = {"none": None, "padding": padding, "no-peek": no_peek, "both": padding & no_peek}
+    traces = {kind: trace(query, key, value, mask, scale=settings.scale) for kind, mask in kinds.items()}
+    first = {kind: steps[0] for kind, steps in traces.items()}
+    batch, lengths = _batch(traces["none"], settings.padding)
+    steps = (
+        _input(first["none"], settings),
+        _scores(first["none"]),
+        _padding(first["padding"], settings.padding),
+        _no_peek(first["no-peek"], settings.align),
+        _both(first["both"]),
+        _weights(first),
+        _percents(first),
+        _context(first[settings.mask], settings.mask),
+        _same_for_a_batch(batch, lengths),
+        _slip_of_the_fill(first["padding"]),
+        _slip_of_the_dimension(batch),
+        _why_scale(),
+    )
+    return Walk(steps, traces)
+
+
+def _input(seen: Trace, settings: Settings) -> Step:
+    if not (settings.query or settings.key or settings.value):
+        said = "One matrix plays all three parts: each of its rows asks, is asked, and answers."
+        return Step("input", "Query, key and value", said, (_rows("query = key = value", seen.query),))
+    said = "A query asks, the keys are what it is compared with, the values are what it is answered."
+    parts = (_rows("query", seen.query), _rows("key", seen.key, "key"), _rows("value", seen.value, "key"))
+    return Step("input", "Query, key and value", said, parts)
+
+
+def _scores(seen: Trace) -> Step:
+    said = "The score of a query and a key is their dot product: the more they point the same way, the larger."
+    panels = [Panel("query · keyᵀ", seen.scores)]
+    if seen.scale != 1:
+        panels.append(Panel(f"scaled by {seen.scale:.4g}", seen.scaled))
+        said += f" Every score is then multiplied by {seen.scale:.4g}."
+    return Step("scores", "Every query is compared with every key", said, tuple(panels))
+
+
+def _padding(seen: Trace, count: int) -> Step:
+    which = {0: "none of the keys", 1: "the last key"}.get(count, f"the last {count} keys")
+    said = (
+        f"Sequences of a batch are filled up to one length. Here {which} is such filling: nobody may look at it, "
+        "so its scores become −∞."
+    )
+    return Step("padding", "A padding mask hides what is no real key", said, (_masked(seen),))
+
+
+def _no_peek(seen: Trace, align: str) -> Step:
+    said = "Who is to guess what comes next must not see it: a query may look at its own key and those before it."
+    (queries, keys), ends = seen.scores.shape, {"start": "first", "end": "last"}
+    if queries != keys:
+        said += f" Of {queries} queries and {keys} keys, the {ends[align]} are taken to stand at the same place."
+    return Step("no-peek", "A no-peek mask hides the future", said, (_masked(seen),))
+
+
+def _both(seen: Trace) -> Step:
+    said = "A key is seen where every mask allows it: `padding & no_peek`."
+    return Step("both", "Both masks together", said, (_masked(seen),))
+
+
+def _weights(seen: dict[str, Trace]) -> Step:
+    said = (
+        "The softmax of a row makes its scores positive and lets them add up to 1. e to the power of −∞ is 0: a hidden "
+        "key gets nothing, and the others share what it would have had."
+    )
+    panels = tuple(_shares(title, seen[kind], "decimals") for kind, title in _MASKS.items())
+    return Step("weights", "Softmax turns scores into shares", said, panels)
+
+
+def _percents(seen: dict[str, Trace]) -> Step:
+    said = "The same weights in whole percents: row by row, where a query looks."
+    panels = tuple(_shares(title, seen[kind], "percents") for kind, title in _MASKS.items())
+    return Step("percents", "The weights as percents", said, panels)
+
+
+def _context(seen: Trace, kind: str) -> Step:
+    (queries, features), under = (
+        seen.context.shape,
+        {"none": "no mask", "both": "both masks"}.get(kind, f"the {kind} mask"),
+    )
+    said = (
+        "The context of a query is the mean of the values, weighted by its row. "
+        f"Under {under} it has the shape {queries} × {features}: one answer for each query, as wide as a value."
+    )
+    return Step(
+        "context",
+        "The weights mix the values",
+        said,
+        (_shares("weights", seen, "percents"), _rows("context = weights · value", seen.context)),
+    )
+
+
+def _same_for_a_batch(batch: Trace, lengths: list[int]) -> Step:
+    said = (
+        "A batch is computed at once; each sequence has its own padding. A query that may see nothing gets weights and "
+        "context of 0, where softmax alone would give 0/0, NaN. "
+        f"The context is {' × '.join(map(str, batch.context.shape))}."
+    )
+    panels = (_shares(f"sequence {n}: {_count(length)}", batch[n], "percents") for n, length in enumerate(lengths))
+    return Step("batch", "The same for a batch", said, tuple(panels))
+
+
+def _slip_of_the_fill(seen: Trace) -> Step:
+    # The reference fills with −1e-9. It looks like −1e9, but it is as good as 0, and e⁰ is 1: the hidden key is seen as
+    # though its score were 0. −∞ can't be mistyped, and no score is below it.
+    slipped = torch.softmax(seen.scaled.masked_fill(seen.hidden, -1e-9), dim=-1)
+    leaked = float(slipped[seen.hidden].max()) if seen.hidden.any() else 0.0
+    said = (
+        "A mistake of one sign: −1e-9 in place of −1e9 or −∞. It is a score of 0 and hides nothing: a key that nobody "
+        f"may see gets up to {leaked:.0%} of the attention, and no error tells.".replace("%", " %")
+    )
+    panels = (
+        _shares("filled with −∞: right", seen, "percents"),
+        Panel("filled with −1e-9: wrong", slipped, values="percents"),
+    )
+    return Step("slip-fill", "A slip: a fill that hides nothing", said, panels)
+
+
+def _slip_of_the_dimension(batch: Trace) -> Step:
+    # The reference names no dimension. torch then takes the first of three, the batch, and sequences share out 1 among
+    # each other; where none of them may look it is 0/0. On a single matrix the same line is right, so tests pass.
+    slipped = torch.softmax(batch.masked, dim=0)
+    said = (
+        "With no dimension named, torch takes the softmax of (N, L, S) over N: the sequences of a batch, which have "
+        "nothing to do with each other, compete, and a row no longer adds up to 1. A key that none of them may see "
+        "gets 0/0, NaN. Here is the first sequence."
+    )
+    sums = torch.stack([batch.weights[0].sum(-1), slipped[0].nansum(-1)])
+    panels = (
+        _shares("over the keys: right", batch[0], "percents"),
+        Panel("over the batch: wrong", slipped[0], values="percents"),
+        Panel("rows add up to (NaN aside)", sums, rows=("right", "wrong"), columns="query", values="percents"),
+    )
+    return Step("slip-dimension", "A slip: softmax over the wrong dimension", said, panels)
+
+
+def _why_scale() -> Step:
+    said = (
+        "The dot product of two standard-normal vectors of n numbers has variance n: the wider a model, the larger its "
+        "scores. The softmax of large scores is all or nothing, and passes no gradient. Divided by √n, they keep a "
+        "variance of 1."
+    )
+    widths = (1, 10, 100, 1000)
+    variances = torch.tensor([dot_products(width).var() for width in widths])  # (4,)
+    both = torch.stack([variances, variances / torch.tensor(widths)], dim=-1)  # (4, 2)
+    factors = (1, 2, 10, 100)
+    shares = torch.softmax(torch.tensor([4.0, 1.0]) * torch.tensor(factors)[:, None], dim=-1)  # (4, 2)
+    return Step(
+        "scale",
+        "Why scores are scaled",
+        said,
+        (
+            Panel("variance of 10,000 scores", both, [f"n = {width}" for width in widths], ("q · k", "q · k / √n")),
+            Panel("softmax of [4, 1]", shares, [f"× {factor}" for factor in factors], ("of 4", "of 1")),
+        ),
+    )
+
+
+def dot_products(width: int, pairs: int = 10_000) -> Tensor:
+    """Dot products of pairs of standard-normal vectors, (pairs,): their variance is the width of the vectors.
+
+    >>> round(float(dot_products(100).var() / 100), 1)
+    1.0
+    """
+    generator = torch.Generator().manual_seed(21)
+    query, key = torch.randn(2, pairs, width, generator=generator)
+    return (query * key).sum(-1)
+
+
+# --- inputs and panels ---
+
+_MASKS = {"padding": "padding mask", "no-peek": "no-peek mask", "both": "both masks"}
+# Up to this many cells a side, their numbers can be read in a picture.
+_WRITTEN = 12
+
+
+def _inputs(settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value, each (N or 1, ...)."""
+    query = read_matrix(settings.query, "query") if settings.query else torch.arange(50).view(5, 10) / 100
+    key = read_matrix(settings.key, "key") if settings.key else query
+    value = read_matrix(settings.value, "value") if settings.value else key
+    query, key, value = (part if part.ndim == 3 else part[None] for part in (query, key, value))
+    return query, key, value
+
+
+def _batch(seen: Trace, padding: int) -> tuple[Trace, list[int]]:
+    """A batch to look at: the user's own, or three times the one sequence with ever more padding, at last all."""
+    keys, count = seen.key.shape[-2], seen.key.shape[0]
+    lengths = [keys - padding] * min(count, 3) if count > 1 else [keys - padding, (keys - padding) // 2, 0]
+    query, key, value = (
+        part[:3] if count > 1 else part.expand(3, -1, -1) for part in (seen.query, seen.key, seen.value)
+    )
+    return trace(query, key, value, masks.padding(lengths, keys), scale=seen.scale), lengths
+
+
+def _rows(title: str, numbers: Tensor, rows: str = "query") -> Panel:
+    return Panel(title, numbers, rows=rows, columns="")
+
+
+def _masked(seen: Trace) -> Panel:
+    return Panel("scores, −∞ where hidden", seen.masked)
+
+
+def _shares(title: str, seen: Trace, values: Literal["decimals", "percents"]) -> Panel:
+    return Panel(title, seen.weights, values=values, hidden=seen.hidden)
+
+
+def _count(length: int) -> str:
+    return {0: "no real key", 1: "1 real key"}.get(length, f"{length} real keys")
+
+
+def _inches(cells: int, each: float) -> float:
+    return min(max(cells * each, 1.7), 5.2)
