@@ -35,7 +35,7 @@ def test_products_entropies_and_gradients(dtype: torch.dtype, data):
     assert_as_exact(problem, tile, exact.mean(-2, keepdim=True), plain.mean(-2, keepdim=True))
 
     direction = torch.randn(context.shape, generator=generator, dtype=torch.float64).to(dtype)
-    exact_inputs = [t.double().requires_grad_() for t in (problem.query, problem.key)]
+    exact_inputs = [t.double().clone().requires_grad_() for t in (problem.query, problem.key)]
     plain_inputs = [t.clone().requires_grad_() for t in (problem.query, problem.key)]
     exact_context = problem.weights(*exact_inputs) @ value.double()
     plain_context = plain_dense(type(problem)(*plain_inputs, problem.mask, problem.scale, problem.enable_gqa)) @ value
