@@ -215,6 +215,9 @@ def test_a_hidden_key_has_no_influence_whatever_stands_in_it(poison: float, hidd
         torch.testing.assert_close(ask(spoiled, spoiled_value).narrow(dim, 0, 3), expected)
     (spoiled @ spoiled_value)[..., :3, :].sum().backward()
     assert torch.isfinite(query.grad[..., :3, :]).all()  # type: ignore[index]
+    written_out = attention(query, spoiled_key, spoiled_value, hidden, need_weights=True)[0]
+    (gradient,) = torch.autograd.grad(written_out[..., :3, :].sum(), query)
+    assert torch.isfinite(gradient[..., :3, :]).all()
     if hidden.same_for_all_queries:  # nobody sees the spoiled keys
         assert torch.isfinite(spoiled_key.grad).all()  # type: ignore[arg-type]
 

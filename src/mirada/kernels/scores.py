@@ -55,15 +55,14 @@ class Scores:
 
     def block(self, rows: slice, columns: slice) -> Tensor:
         """The scores of a rectangle, −inf where the query may not look: (*leading, rows, columns)."""
-        scores = self.query[..., rows, :] @ self.key[..., columns, :].mT * self.scale
+        scores = self._products(self.query[..., rows, :], self.key[..., columns, :])
         if self.mask is None:
             return scores
-        visible, bias = self.mask.block(rows, columns, self.query.device)
-        return hide(scores, visible, bias)
+        return hide(scores, *self.mask.block(rows, columns, self.query.device))
 
     def rows(self, index: Tensor) -> Tensor:
         """The scores of chosen queries: (*leading, len(index), S)."""
-        scores = self.query[..., index, :] @ self.key.mT * self.scale
+        scores = self._products(self.query[..., index, :], self.key)
         if self.mask is None:
             return scores
         i, j = index[:, None], torch.arange(self.keys, device=index.device)
@@ -75,6 +74,15 @@ class Scores:
         if self.mask is None:
             return scores
         return hide(scores, self.mask.visible(i, j), self.mask.bias(i, j))
+
+    def _products(self, query: Tensor, key: Tensor) -> Tensor:
+        """scale · q·k, (..., r, c), whose gradient stays finite where a key that is no number is hidden afterwards."""
+        if self.mask is None or not (torch.is_grad_enabled() and query.requires_grad):
+            return query @ key.mT * self.scale
+        # The query's gradient is 0 × key there, and 0 × NaN is NaN: such a key is taken out, its scores put back.
+        bad = ~torch.isfinite(key)
+        scores = query @ key.masked_fill(bad, 0.0).mT * self.scale
+        return scores.masked_fill(bad.any(-1)[..., None, :], torch.nan)
 
     def blocks(self, elements: int) -> Iterator[tuple[slice, slice]]:
         """Cuts the matrix into bands of queries, each with the range of keys that they may see.
