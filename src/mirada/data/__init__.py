@@ -1,0 +1,1 @@
+"""The data that the systems learn from: images, squares, counts. All seeded; no other room is imported."""

@@ -1,0 +1,37 @@
+"""Batches of tensors that lie in memory: the first dimension is the items, and an index tensor picks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor
+
+Batch = tuple[Tensor, ...]
+
+
+def shuffled(tensors: Batch, size: int, generator: Generator) -> Iterator[Batch]:
+    """Every item once, in a random order; the last batch may be smaller.
+
+    >>> generator = Generator().manual_seed(0)
+    >>> [batch[0].tolist() for batch in shuffled((torch.arange(5),), 2, generator)]
+    [[4, 0], [1, 3], [2]]
+    """
+    for index in torch.randperm(len(tensors[0]), generator=generator).split(size):
+        yield tuple(tensor[index] for tensor in tensors)
+
+
+def with_replacement(tensors: Batch, size: int, steps: int, generator: Generator) -> Iterator[Batch]:
+    """So many batches of items drawn independently: an item may come twice, or not at all."""
+    for _ in range(steps):
+        index = torch.randint(len(tensors[0]), (size,), generator=generator)
+        yield tuple(tensor[index] for tensor in tensors)
+
+
+def in_order(tensors: Batch, size: int) -> Iterator[Batch]:
+    """Every item once, as they lie: for measuring.
+
+    >>> [batch[0].tolist() for batch in in_order((torch.arange(5),), 2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    yield from zip(*(tensor.split(size) for tensor in tensors), strict=True)
