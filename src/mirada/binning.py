@@ -46,6 +46,8 @@ def chunks(columns: slice, bins: int, width: int) -> Iterator[tuple[slice, int]]
 def sum_columns(table: Tensor, bins: int) -> Tensor:
     """The sum over each bin of columns: (..., rows, columns) -> (..., rows, bins)."""
     columns = table.shape[-1]
+    if columns == bins:
+        return table
     if columns % bins == 0:
         return table.unflatten(-1, (bins, columns // bins)).sum(-1)
     return table.new_zeros(*table.shape[:-1], bins).index_add(-1, of_positions(columns, bins).to(table.device), table)
@@ -53,5 +55,7 @@ def sum_columns(table: Tensor, bins: int) -> Tensor:
 
 def mean_rows(table: Tensor, bins: int) -> Tensor:
     """The mean over each bin of rows: (..., rows, columns) -> (..., bins, columns)."""
+    if table.shape[-2] == bins:
+        return table
     sizes = torch.bincount(of_positions(table.shape[-2], bins), minlength=bins).to(table)
     return sum_columns(table.mT, bins).mT / sizes[:, None]
