@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count as count_up
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ Sums = dict[str, Tensor]
 
 Measure = Callable[[nn.Module, Batch], Sums]
 Measured = Callable[[Batch], Sums]
+
+_groups = count_up()
 
 
 def device(name: str) -> torch.device:
@@ -60,7 +63,10 @@ def joined(place: torch.device) -> Iterator[None]:
         return
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    # Every group keeps its notes under a name of its own: a second one would meet those of the first, and hang.
+    store, rank, size = next(dist.rendezvous("env://"))  # pyright: ignore[reportPrivateImportUsage] - documented
+    store = dist.PrefixStore(f"mirada/{next(_groups)}", store)  # pyright: ignore[reportPrivateImportUsage] - likewise
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
     try:
         yield
     finally:
