@@ -1,0 +1,368 @@
+"""Multi-head self-attention on image patches, beside an MLP.
+
+An image is cut into 16 patches, in reading order; each is a token whose features are its pixels. Five models show what
+attention brings, and what it needs around it (held-out accuracy on MNIST, best of 5 epochs):
+
+    model     what it is                                  parameters   constant   one-cycle
+    mlp       no attention: all pixels, one hidden layer     623,290
+    wide      16 heads that each see the whole patch         163,915
+    narrow    heads that share the patch's pixels             17,650
+    features  what the reference really ran (see below)      163,915
+    block     a whole transformer block around the heads      47,946
+
+One bare layer of attention stays behind the MLP: its patches have no places, and nothing but a ReLU comes after it.
+With an embedding, places, residuals, norms and a feed-forward around it, attention passes the MLP, with a thirteenth of
+the parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from mirada import plots
+from mirada.data.batches import Batch, in_order, shuffled
+from mirada.data.images import Images, Name, load_images
+from mirada.matrix import attention
+from mirada.nn import MultiHeadAttention, WideMultiHeadAttention
+from mirada.systems._asked import asked_images, share_bars, verdicts
+from mirada.training import Recipe, Sums
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mirada.experiment import Run
+
+SUMMARY = "Multi-head self-attention on image patches, beside an MLP."
+BEST = "accuracy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Recipe):
+    """The recipe of this lesson."""
+
+    epochs: int = 5
+    """Passes over the training data."""
+    learning_rate: float = 0.003
+    """Adam's learning rate; the peak of a one-cycle schedule."""
+    data: Name = "digits"
+    """The images: digits are embedded (8×8), mnist and fashion are 28×28."""
+    data_dir: Path | None = None
+    """Folder with the four IDX files of mnist or fashion; without it they are downloaded once."""
+    batch_size: int = 64
+    """Images in a step, shuffled."""
+    model: Literal["mlp", "wide", "narrow", "features", "block"] = "wide"
+    """mlp: no attention; wide: each head sees a whole patch; narrow: heads share its pixels; features: attention among
+    pixel positions; block: a whole transformer block."""
+    patch: int | None = None
+    """Pixels a side of a patch; default: a quarter of the image."""
+    heads: int | None = None
+    """Heads of attention; default: 16 for wide and features, 4 for block, as many as a patch has rows for narrow."""
+    blocks: int = 1
+    """Transformer blocks after one another, for block."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("batch_size", "patch", "heads", "blocks"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: at least 1 is needed")
+
+
+# --- data ---
+
+
+def load(settings: Settings) -> Images:
+    """All training images to train with; the test images are held out."""
+    return load_images(settings.data, settings.data_dir)
+
+
+def steps(settings: Settings, data: Images) -> int:
+    """Every image once an epoch, the last batch may be smaller."""
+    return math.ceil(len(data.train_images) / settings.batch_size)
+
+
+def batches(settings: Settings, data: Images) -> Callable[[Generator], Iterable[Batch]]:
+    """One epoch."""
+    return lambda generator: shuffled((data.train_images, data.train_labels), settings.batch_size, generator)
+
+
+def held_out(settings: Settings, data: Images) -> dict[str, Callable[[], Iterable[Batch]]]:
+    """The best epoch is chosen by what it is judged by, as in the reference: a touch too kind to every model alike."""
+    return {"validation": lambda: in_order((data.test_images, data.test_labels), size=500)}
+
+
+def final(settings: Settings, data: Images) -> dict[str, Callable[[], Iterable[Batch]]]:
+    """No images are left to test with."""
+    return {}
+
+
+def cut(images: Tensor, patch: int) -> Tensor:
+    """Images (N, H, W) uint8 as patches in reading order, (N, P, patch²), from 0 to 1.
+
+    >>> cut(torch.arange(16, dtype=torch.uint8).view(1, 4, 4), 2).mul(255).int()
+    tensor([[[ 0,  1,  4,  5],
+             [ 2,  3,  6,  7],
+             [ 8,  9, 12, 13],
+             [10, 11, 14, 15]]], dtype=torch.int32)
+    """
+    tiles = (images / 255).unflatten(2, (-1, patch)).unflatten(1, (-1, patch))  # (N, H/p, p, W/p, p)
+    return tiles.transpose(2, 3).flatten(3).flatten(1, 2)  # (N, P, p·p)
+
+
+# --- models: images (N, H, W) uint8 to logits (N, classes) ---
+
+
+class MLP(nn.Module):
+    """No attention: every pixel weighed against every hidden unit."""
+
+    def __init__(self, pixels: int, classes: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(pixels, pixels)
+        self.classify = nn.Linear(pixels, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return self.classify(functional.relu(self.hidden(images.flatten(1) / 255)))
+
+
+class Bare(nn.Module):
+    """One layer of attention, nothing around it."""
+
+    def __init__(self, attend: nn.Module, pixels: int, patch: int, classes: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.attend = attend
+        self.classify = nn.Linear(pixels, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        context = self.attend(cut(images, self.patch))  # (N, P, E)
+        return self.classify(functional.relu(context).flatten(1))  # (N, classes)
+
+    def looks(self, images: Tensor) -> list[Tensor]:
+        """The weights of the layer, (N, heads, P, P)."""
+        return [self.attend(cut(images, self.patch), need_weights=True)[1]]
+
+
+class FeatureAttention(nn.Module):
+    """Wide heads in which the features of all tokens attend to each other.
+
+    A slip of the reference, kept on purpose. It meant `WideMultiHeadAttention`, but on (N, P, E, heads) swapped axes 1
+    and 3, which gives (N, heads, E, P) and not (N, heads, P, E). So a feature, here a place within the patch, is
+    described by its values in all P patches, and asks the other places: E×E weights. Later that was studied in its own
+    right, as cross-covariance attention (El-Nouby et al. 2021, "XCiT"). The last reshape lays the result out as if the
+    axes were in order, and so mixes places; the layers after it learn from what they get.
+    """
+
+    def __init__(self, embed_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(embed_dim, embed_dim * heads)
+        self.key = nn.Linear(embed_dim, embed_dim * heads)
+        self.value = nn.Linear(embed_dim, embed_dim * heads)
+        self.out = nn.Linear(embed_dim * heads, embed_dim)
+
+    def forward(self, x: Tensor, *, need_weights: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Tokens (N, P, E) to tokens (N, P, E); with `need_weights` also (N, heads, E, E)."""
+        query, key, value = (self._swapped(layer(x)) for layer in (self.query, self.key, self.value))
+        told = attention(query, key, value, need_weights=need_weights)  # scaled by 1/√P
+        context, weights = told if isinstance(told, tuple) else (told, None)  # (N, heads, E, P), (N, heads, E, E)
+        output = self.out(context.reshape(*x.shape[:2], -1))  # (N, P, E)
+        return output if weights is None else (output, weights)
+
+    def _swapped(self, x: Tensor) -> Tensor:
+        """(N, P, E·heads) as (N, heads, E, P)."""
+        return x.unflatten(-1, (-1, self.heads)).transpose(1, 3)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block (Xiong et al. 2020): attention among the tokens, then a feed-forward on each."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm_tokens = nn.LayerNorm(width)
+        self.attend = MultiHeadAttention(width, heads)
+        self.norm_features = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor, *, need_weights: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Tokens (N, P, width) to tokens; with `need_weights` also (N, heads, P, P)."""
+        told = self.attend(self.norm_tokens(x), need_weights=need_weights)
+        context, weights = told if isinstance(told, tuple) else (told, None)
+        x = x + context  # (N, P, width)
+        x = x + self.feed_forward(self.norm_features(x))  # (N, P, width)
+        return x if weights is None else (x, weights)
+
+
+class Transformer(nn.Module):
+    """What the bare layer lacks: an embedding, places, residuals, norms, a feed-forward (Dosovitskiy et al. 2021)."""
+
+    WIDTH = 64
+
+    def __init__(self, pixels: int, patch: int, classes: int, *, heads: int, blocks: int) -> None:
+        super().__init__()
+        self.patch = patch
+        tokens = pixels // patch**2
+        self.embed = nn.Linear(patch**2, self.WIDTH)
+        self.places = nn.Parameter(0.02 * torch.randn(tokens, self.WIDTH))
+        self.blocks = nn.ModuleList(Block(self.WIDTH, heads) for _ in range(blocks))
+        self.classify = nn.Linear(tokens * self.WIDTH, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        x = self.embed(cut(images, self.patch)) + self.places  # (N, P, width)
+        for block in self.blocks:
+            x = block(x)
+        return self.classify(x.flatten(1))  # (N, classes)
+
+    def looks(self, images: Tensor) -> list[Tensor]:
+        """The weights of every block, (N, heads, P, P) each."""
+        x, seen = self.embed(cut(images, self.patch)) + self.places, []
+        for block in self.blocks:
+            x, weights = block(x, need_weights=True)
+            seen.append(weights)
+        return seen
+
+
+def build(settings: Settings, data: Images) -> nn.Module:
+    """The model that the settings name, for images of this size.
+
+    Raises:
+        ValueError: the patch does not divide the image, or narrow heads do not divide its features.
+    """
+    pixels, classes = math.prod(data.size), len(data.classes)
+    if settings.model == "mlp":
+        return MLP(pixels, classes)
+    patch = side_of_patch(settings, data.size)
+    if settings.model == "block":
+        return Transformer(pixels, patch, classes, heads=settings.heads or 4, blocks=settings.blocks)
+    attend = {"wide": WideMultiHeadAttention, "narrow": MultiHeadAttention, "features": FeatureAttention}
+    heads = settings.heads or (patch if settings.model == "narrow" else 16)
+    return Bare(attend[settings.model](patch**2, heads), pixels, patch, classes)
+
+
+def side_of_patch(settings: Settings, size: tuple[int, int]) -> int:
+    """Pixels a side: a quarter of the image's height, so 16 patches of a square image, unless the settings say."""
+    height, width = size
+    patch = settings.patch or max(1, height // 4)
+    if height % patch or width % patch:
+        common = math.gcd(height, width)
+        fitting = ", ".join(str(side) for side in range(1, common + 1) if common % side == 0)
+        raise ValueError(f"patch={patch} does not divide images of {height}×{width}, wanted one of {fitting}")
+    return patch
+
+
+# --- what is measured ---
+
+
+def measure(model: nn.Module, batch: Batch) -> Sums:
+    """Sums over a batch."""
+    images, labels = batch
+    logits = model(images)  # (N, classes)
+    return {
+        "loss": functional.cross_entropy(logits, labels, reduction="sum"),
+        "count": torch.tensor(len(labels)),
+        "right": (logits.argmax(-1) == labels).sum(),
+    }
+
+
+def report(sums: Sums) -> dict[str, float]:
+    """Loss in nats, and the share of images that are named right."""
+    return {"loss": float(sums["loss"] / sums["count"]), "accuracy": float(sums["right"] / sums["count"])}
+
+
+# --- pictures ---
+
+
+def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
+    """What goes in, how training went, what comes out, and per head, where each patch looks."""
+    model, data = run.model, run.data
+    images, labels = data.test_images[:64], data.test_labels[:64]
+    names = [data.classes[label] for label in labels.tolist()]
+    yield "images", plots.grid(images, names, title="Images that the model has not been trained on")
+    if isinstance(model, Bare | Transformer):
+        page = plots.figure(3.6, 3.9)
+        plots.patches(images[0], model.patch, ax=page.add_subplot(), title="One image is a sequence of patches")
+        yield "patches", page
+    yield "learning", learning(run)
+    with torch.no_grad():
+        predictions = [data.classes[guess] for guess in model(images).argmax(-1).tolist()]
+    right = sum(name == guess for name, guess in zip(names, predictions, strict=True))
+    title = f"label/prediction: {right} of {len(names)} are right"
+    yield "predictions", plots.grid(images, names, predictions, title=title)
+    if isinstance(model, Bare | Transformer):
+        yield from gazes(model, images[:1], names[0])
+
+
+def learning(run: Run) -> Figure:
+    """Loss and accuracy by epoch."""
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    best = max(line["accuracy"] for line in run.metrics if line["split"] == "validation")
+    title = f"{run.settings.model}: {parameters:,} parameters, {100 * best:.1f} % of held-out images right"
+    page = plots.figure(8.4, 3.2, title)
+    for ax, key in zip(page.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        plots.curves(run.metrics, key, ax=ax)
+    return page
+
+
+def gazes(model: Bare | Transformer, image: Tensor, name: str) -> Iterator[tuple[str, Figure]]:
+    """For one image (1, H, W): each head of each layer as small images, one for each patch that looks."""
+    with torch.no_grad():
+        layers = model.looks(image)  # (1, heads, P, P) each; for features (1, heads, E, E)
+    for number, weights in enumerate(layers):
+        where, of = (f"gaze-{number}", f" in block {number}") if len(layers) > 1 else ("gaze", "")
+        if _among_features(model):
+            mean = cut(image, model.patch)[0].mean(0).unflatten(0, (model.patch, -1))  # (patch, patch)
+            title = f"Where each place in a patch looks, head by head, over the mean patch of one image ({name})"
+            yield where, plots.gazes(mean, weights[0], patch=1, title=title)
+        else:
+            title = f"Where each patch of one image ({name}) looks{of}, head by head"
+            yield where, plots.gazes(image[0], weights[0], patch=model.patch, title=title)
+
+
+def _among_features(model: nn.Module) -> bool:
+    return isinstance(model, Bare) and isinstance(model.attend, FeatureAttention)
+
+
+# --- prediction ---
+
+
+def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
+    """Name images, test images by their index or files, and show where the model looked.
+
+    Raises:
+        ValueError: an input is no index and no image of the right size.
+    """
+    model, classes = run.model, run.data.classes
+    images, labels = asked_images(inputs, run.data)
+    with torch.no_grad():
+        probabilities = model(images).softmax(-1)  # (N, classes)
+    # Attention among the places in a patch has no place in the image that it could be laid over.
+    drawable = isinstance(model, Bare | Transformer) and not _among_features(model)
+    page, axes = plots.panels(len(images), 4 if drawable else 2, width=2.5, height=2.7)
+    rows = [axes[start : start + len(axes) // len(images)] for start in range(0, len(axes), len(axes) // len(images))]
+    for name, image, row, (picture, *looks, bars) in zip(inputs, images, probabilities, rows, strict=True):
+        plots.over_image(image, torch.zeros(image.numel()), ax=picture, title=name)
+        if isinstance(model, Bare | Transformer) and looks:
+            last_look(model, image, looks)
+        share_bars(bars, row, classes)
+    return verdicts(inputs, probabilities, labels, classes), page
+
+
+def last_look(model: Bare | Transformer, image: Tensor, axes: list[Axes]) -> None:
+    """Draw where all patches of an image (H, W) look, and where each does, as the mean of the last layer's heads."""
+    with torch.no_grad():
+        weights = model.looks(image[None])[-1][0].mean(0)  # (P, P)
+    received = weights.mean(0)  # (P,)
+    title = f"all patches together: {100 * received.min():.0f} to {100 * received.max():.0f} % each"
+    plots.over_image(image, received - received.min(), patch=model.patch, ax=axes[0], title=title)
+    plots.gaze(image, weights, patch=model.patch, ax=axes[1], title="where each patch looks")
