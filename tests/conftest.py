@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = config.stash.setdefault(_LEFT_OUT, [])
     _require(config, items, "mnist", "set MIRADA_MNIST to the folder of MNIST's IDX files", _has_mnist, left_out)
     _require(config, items, "browser", "install Chromium, or set MIRADA_BROWSER to its path", _has_browser, left_out)
+    _require(config, items, "transformers", "pip install 'mirada[test]'", _has_transformers, left_out)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -51,6 +53,10 @@ def _require(config, items, marker, remedy, available, left_out) -> None:
 
 def _has_mnist() -> bool:
     return bool(os.environ.get("MIRADA_MNIST"))
+
+
+def _has_transformers() -> bool:
+    return all(find_spec(name) is not None for name in ("transformers", "x_transformers"))
 
 
 def _has_browser() -> bool:

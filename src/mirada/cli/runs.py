@@ -1,0 +1,42 @@
+"""`mirada evaluate`, `mirada predict` and `mirada plot`: what can be asked of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from mirada import experiment
+
+RunFolder = Annotated[Path, Parameter(help="Folder that keeps the run.")]
+
+
+def evaluate(run: RunFolder, /) -> None:
+    """Measure a run again: its best weights on every split that was held out."""
+    measured = experiment.load(run).evaluate()
+    kinds = list(dict.fromkeys(kind for metrics in measured.values() for kind in metrics))
+    table = Table("split", *kinds, box=None, padding=(0, 2, 0, 0))
+    for split, metrics in measured.items():
+        table.add_row(split, *(f"{metrics[kind]:.4f}" if kind in metrics else "" for kind in kinds))
+    Console().print(table)
+
+
+def predict(
+    run: RunFolder,
+    /,
+    *inputs: Annotated[str, Parameter(help="What to ask about, as the system takes it.", allow_leading_hyphen=True)],
+) -> None:
+    """Ask a run about inputs, and see where it looks."""
+    asked = experiment.load(run)
+    text, figure = asked.predict(inputs)
+    print(text)
+    print(asked.folder.save_picture("prediction", figure))
+
+
+def plot(run: RunFolder, /) -> None:
+    """Draw the pictures of a run."""
+    for path in experiment.load(run).plot():
+        print(path)

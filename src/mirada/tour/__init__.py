@@ -1,0 +1,72 @@
+"""The tour: train the systems on embedded data, and tell on one page what they are and where they look."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from mirada import __version__
+from mirada.systems.walkthrough import walk
+from mirada.tour import cover
+from mirada.tour.chapters import counting, mechanism, patches, pixels, squares
+from mirada.tour.page import Chapter, render
+from mirada.tour.trainings import Trainings
+
+
+def write(out: str | os.PathLike[str], say: Callable[[str], None] = print) -> Path:
+    """Write `out`/index.html, and the runs that it tells of beside it.
+
+    Args:
+        out: the folder; made if it isn't there. What an earlier tour left in it is replaced.
+        say: gets a line for each chapter that is done.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: something in the folder is not of an earlier tour and would be lost.
+        OSError: the folder can't be written.
+    """
+    out, began = Path(out), perf_counter()
+    with one_thread(), Trainings(out) as trained:
+        chapters: list[Chapter] = []
+        for make in (
+            lambda: mechanism.chapter(walk()),
+            lambda: counting.chapter(trained["counting"]),
+            lambda: squares.chapter({name: trained[f"squares-{name}"] for name in squares.DECODERS}),
+            lambda: patches.chapter({name: trained[f"patches-{name}"] for name in patches.MODELS}),
+            lambda: pixels.chapter(trained["pixels"]),
+        ):
+            since = perf_counter()
+            chapters.append(make())
+            say(f"{chapters[-1].name:12} {chapters[-1].result:66} {perf_counter() - since:5.1f} s")
+        seconds = perf_counter() - began
+        front = cover.cover(chapters, trained["patches-block"], seconds)
+        page = render(front, chapters, seconds=seconds, version=__version__, torch=str(torch.__version__))
+        trained.keep()
+    return _replace(out / "index.html", page)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: these models are too small to share out, and threads that wait cost others' time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _replace(path: Path, text: str) -> Path:
+    # Beside its place and then renamed: a reader sees the old page or the new one, never half of one.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as beside:
+        beside.write(text)
+    Path(beside.name).chmod(0o644)
+    return Path(beside.name).replace(path)

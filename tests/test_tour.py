@@ -1,0 +1,227 @@
+"""The tour's page: true, whole, and asking nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import time
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+import mirada
+from mirada import tour
+from mirada.runs import RunError
+from mirada.tour import trainings
+from mirada.tour.page import Chapter, Cover, Fact, Picture, Table, render
+from mirada.tour.words import percent
+
+SHORT = {
+    "squares": {"epochs": 2},
+    "patches": {"epochs": 2},
+    "pixels": {"epochs": 2},
+    "counting": {"epochs": 1, "steps_per_epoch": 20},
+}
+PLAN = trainings.PLAN
+CHAPTERS = ["walkthrough", "counting", "squares", "patches", "pixels"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_trainings():
+    """The same systems, trained for a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        plan = {name: (system, {**given, **SHORT[system]}) for name, (system, given) in trainings.PLAN.items()}
+        patch.setattr(trainings, "PLAN", plan)
+        yield
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, told) -> Path:
+    return tour.write(tmp_path_factory.mktemp("tour") / "mirada-tour", say=told.append)
+
+
+@pytest.fixture(scope="module")
+def html(path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_it_says_what_it_did_chapter_by_chapter(path, told):
+    assert [line.split()[0] for line in told] == CHAPTERS
+    assert all(re.search(r"\d\.\d s$", line) for line in told)
+
+
+def test_the_page_tells_of_all_five(path, html):
+    assert path.name == "index.html"
+    assert re.findall(r'<section class="chapter" id="(\w+)"', html) == CHAPTERS
+
+
+def test_the_numbers_are_those_of_the_runs_beside_it(path, html):
+    text = unescape(html)
+    for name in ("patches-mlp", "patches-wide", "patches-block"):
+        run = mirada.load(path.parent / "trained" / name)
+        assert percent(run.evaluate()["validation"]["accuracy"]) in text
+    test = mirada.load(path.parent / "trained" / "pixels").evaluate()["test"]
+    assert percent(test["accuracy"]) in text
+    assert f"{test['bits']:.2f} bits" in text
+
+
+def test_the_page_carries_all_that_it_shows(html):
+    assert "<script" not in html
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', html)
+    assert not re.findall(r"url\(|@import", html)
+
+
+def test_every_picture_is_described(html):
+    pictures = re.findall(r'<img [^>]*alt="([^"]*)"', html)
+    assert len(pictures) == html.count("<img ")
+    assert len(pictures) >= 10
+    assert all(len(alt) > 20 for alt in pictures)
+
+
+def test_the_policy_allows_the_style_and_nothing_else(html):
+    (style,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'" in html
+    assert " style=" not in html
+
+
+def test_texts_are_shown_as_text():
+    evil = '<script>alert("1")</script>'
+    chapter = Chapter(
+        name=evil,
+        asks=evil,
+        title=evil,
+        result=evil,
+        text=[evil, "`" + evil + "`"],
+        facts=[Fact(evil, evil)],
+        pictures=[Picture(png=bytes(32), alt=evil, caption=evil)],
+        table=Table(caption=evil, head=[evil, evil], rows=[[evil, evil]]),
+        commands=[evil],
+    )
+    cover = Cover(lead=evil, facts=[Fact(evil, evil)], gaze="", gaze_caption=evil)
+    page = render(cover, [chapter], seconds=1.0, version=evil, torch=evil)
+    assert "<script" not in page
+    assert 'alert("' not in page
+
+
+def test_a_second_tour_takes_the_place_of_the_first(path):
+    out = path.parent
+    (out / "index.html").write_text("old")
+    (out / "notes.txt").write_text("mine")
+    assert tour.write(out, say=lambda _: None).read_text(encoding="utf-8") != "old"
+    assert {entry.name for entry in out.iterdir()} == {"index.html", "trained", "notes.txt"}
+
+
+def test_nothing_of_somebody_elses_is_lost(tmp_path):
+    mine = tmp_path / "trained" / "pixels"
+    mirada.train("pixels", out=mine, epochs=1, seed=7, progress=False)
+    with pytest.raises(RunError, match="would be lost"):
+        tour.write(tmp_path, say=lambda _: None)
+    assert mirada.load(mine).settings.seed == 7
+
+
+def test_a_tour_that_is_cut_short_changes_nothing(tmp_path, monkeypatch):
+    (tmp_path / "index.html").write_text("old")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mirada.tour.squares.chapter", stop)
+    with pytest.raises(KeyboardInterrupt):
+        tour.write(tmp_path, say=lambda _: None)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text() == "old"
+
+
+@pytest.mark.slow
+def test_the_whole_tour_takes_two_minutes_at_the_most(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainings, "PLAN", PLAN)
+    began = time.perf_counter()
+    tour.write(tmp_path / "tour")
+    assert time.perf_counter() - began < 120
+
+
+# --- in a browser ---
+
+STRICT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request, browser, html):
+    """The page, served under a strict policy to a browser that may fetch nothing else."""
+    asked, said = [], []
+    context = browser.new_context(color_scheme=request.param, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    headers = {"content-type": "text/html; charset=utf-8", "content-security-policy": STRICT}
+    page.route("http://127.0.0.1/**", lambda route: route.fulfill(body=html, headers=headers))
+    page.goto("http://127.0.0.1/")
+    yield page
+    assert [url for url in asked if not url.startswith("data:")] == ["http://127.0.0.1/"]
+    assert said == []
+    context.close()
+
+
+@pytest.mark.browser
+def test_every_picture_is_there(page):
+    widths = page.evaluate("Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))")
+    assert len(widths) >= 10
+    assert min(widths) > 100
+
+
+@pytest.mark.browser
+def test_pointing_at_a_patch_shows_where_it_looks(page):
+    digit = page.locator(".digit").nth(1)
+    patch = digit.locator(".ask").nth(5)
+    opacity = "e => parseFloat(getComputedStyle(e.querySelector('.look')).opacity)"
+    assert patch.evaluate(opacity) == 0
+    patch.locator(".spot").hover()
+    page.wait_for_timeout(400)
+    assert patch.evaluate(opacity) == 1
+    assert digit.locator(".first").evaluate(opacity) == 0
+
+
+@pytest.mark.browser
+def test_the_first_digit_is_reached_by_keyboard(page):
+    for _ in range(2):  # past the link that skips the cover
+        page.keyboard.press("Tab")
+    assert "looks most at" in page.evaluate("document.activeElement.getAttribute('aria-label')")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_it_fits_every_screen(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_texts_stand_out_from_their_ground(page):
+    """Contrast of 4.5 at least, as WCAG 2.2 asks of normal text."""
+    ratios = page.evaluate(
+        """() => {
+            const light = colour => {
+                const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+                    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const ground = e => {
+                const colour = getComputedStyle(e).backgroundColor;
+                return /, 0\\)$/.test(colour) && e.parentElement ? ground(e.parentElement) : colour;
+            };
+            return [...document.querySelectorAll("h1, h1 em, h2, p, dt, dd, figcaption, a, th, td, code, caption")]
+                .map(e => [light(getComputedStyle(e).color), light(ground(e))].sort((a, b) => a - b))
+                .map(([dark, bright]) => (bright + 0.05) / (dark + 0.05));
+        }"""
+    )
+    assert len(ratios) > 50
+    assert min(ratios) >= 4.5
