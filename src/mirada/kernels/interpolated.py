@@ -42,7 +42,7 @@ def _first_guess(times: Tensor, keys: Tensor) -> int | None:
     """Nodes that are usually enough, from the largest score once both sides are centred."""
     spread = (times.amax(-1) - times.amin(-1)) * (keys.amax(-1) - keys.amin(-1)) / 4
     largest = float(spread.max())
-    return 4 * math.ceil((2.4 * largest + 16) / 4) if math.isfinite(largest) else None
+    return 6 + math.ceil(3 * largest + 3 * min(largest, 3.0)) if math.isfinite(largest) else None
 
 
 class _Interpolated(torch.autograd.Function):
@@ -57,14 +57,18 @@ class _Interpolated(torch.autograd.Function):
         points, to_coefficients = _chebyshev(nodes, times.dtype, times.device)
         at = middle + half * points  # (*leading, r)
         weights = torch.softmax(at[..., None] * keys[..., None, :], -1)  # (*leading, r, S)
-        values = weights @ value  # (*leading, r, Ev)
         basis = _polynomials((times - middle) / half, nodes)  # (*leading, r, L)
+        column, width, size = keys[..., None], value.shape[-1], value.abs().max()
+        differentiate = any(ctx.needs_input_grad)
+        # One product for all the means that are wanted.
+        averaged = torch.cat([value, column * value, column], -1) if differentiate else value
+        means = weights @ averaged  # (*leading, r, Ev or 2 Ev + 1)
+        values = means[..., :width]
         coefficients = to_coefficients @ values
-        size = value.abs().max()
         converged = _converged(coefficients, size)
-        if converged and any(ctx.needs_input_grad):
+        if converged and differentiate:
             # g'(t) is the covariance of key and value under the weights. It needs more nodes than g does.
-            slopes = to_coefficients @ (weights @ (keys[..., None] * value) - (weights @ keys[..., None]) * values)
+            slopes = to_coefficients @ (means[..., width:-1] - means[..., -1:] * values)
             converged = _converged(slopes, size * keys.abs().max())
             ctx.save_for_backward(times, keys, value, at, weights, values, basis, slopes)
         ctx.set_materialize_grads(False)
