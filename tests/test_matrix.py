@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from drawn import Problem, problems
-from mirada import AttentionMatrix, attention, masks
+from mirada import AttentionMatrix, attention, kernels, masks
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_the_matrix() -> Iterator[None]:
+    """Small matrices would be formed outright: here they stand for large ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "FEW", 0)
+        yield
+
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
@@ -56,6 +66,20 @@ def drawn_tensor(data: st.DataObject, generator: torch.Generator, *shape: int) -
     if data.draw(st.booleans()):
         return torch.randn(shape[-1], shape[-2], generator=generator, dtype=torch.float64).mT.expand(shape)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def test_a_small_matrix_is_formed_outright_and_says_the_same():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 5, 4) for _ in range(3))
+    mask = masks.no_peek(5) & masks.padding([5, 2], 5)
+    large, small = AttentionMatrix(query, key, mask), AttentionMatrix(query, key, mask)
+    asked = (lambda m: m @ value, lambda m: m.T @ value, lambda m: m.entropy(), lambda m: m.logsumexp())
+    expected = [ask(large) for ask in asked]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "FEW", 1000)
+        assert small.explain() == "plain: so few weights are formed outright"
+        for ask, answer in zip(asked, expected, strict=True):
+            torch.testing.assert_close(ask(small), answer)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -5,13 +5,24 @@ A plain run asks a few hundred; ``MIRADA_EXAMPLES=5000 pytest -m slow tests/test
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_matrix import DTYPES, assert_as_exact, drawn_tensor, plain_dense
 
 from drawn import problems
+from mirada import kernels
+from test_matrix import DTYPES, assert_as_exact, drawn_tensor, plain_dense
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_the_matrix() -> Iterator[None]:
+    """Small matrices would be formed outright: here they stand for large ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "FEW", 0)
+        yield
 
 
 @pytest.mark.slow

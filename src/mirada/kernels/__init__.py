@@ -21,6 +21,9 @@ __all__ = ["Scores", "attend", "choose", "context", "entropy", "known_normaliser
 
 Kernel = Literal["plain", "fused", "blocked"]
 
+#: Weights that are so few that forming them takes less than the bookkeeping of doing without.
+FEW = 1 << 16
+
 
 def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
     """The kernel for a product with ``value``, and the reason."""
@@ -28,6 +31,8 @@ def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
         return "plain", "there is nothing to attend with or to"
     if scores.mask is not None and scores.mask.requires_grad:
         return "plain", "the mask is learned, so its gradient is as large as the matrix"
+    if scores.query.shape[:-1].numel() * scores.keys <= FEW:
+        return "plain", "so few weights are formed outright"
     if not fused.fits(scores):
         return "blocked", f"the fused kernel can't take this on {scores.query.device.type} with scale {scores.scale:g}"
     if scores.mask is not None and not _finite(scores.query, scores.key, value):
@@ -38,19 +43,26 @@ def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
 def context(scores: Scores, value: Tensor) -> Tensor:
     """A @ V: (*leading, L, Ev), differentiable in query, key and value."""
     found = interpolated.context(scores, value)
-    return attend(scores, value)[0] if found is None else found
+    if found is not None:
+        return found
+    kernel, _ = choose(scores, value)
+    return plain.product(scores, value) if kernel == "plain" else _attend(scores, value, kernel)[0]
 
 
 def attend(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     """The context (*leading, L, Ev) and log Σ exp(score) (*leading, L), differentiable in query, key and value."""
     kernel, _ = choose(scores, value)
     if kernel == "plain":
-        return plain.context(plain.weights(scores), value), plain.logsumexp(scores)
+        return plain.product(scores, value), plain.logsumexp(scores)
+    return _attend(scores, value, kernel)
+
+
+def _attend(scores: Scores, value: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
     return _Attend.apply(scores.query, scores.key, value, scores, kernel)  # type: ignore[return-value]
 
 
 def known_normalisers(scores: Scores) -> Tensor:
-    """The normalisers (*leading, L) in float64, good enough to give weights back; without gradients."""
+    """The normalisers (*leading, L), good enough to give weights back; without gradients."""
     with torch.no_grad():
         return normalisers.refined(scores.precise(), attend(scores.precise(), scores.precise().key)[1])
 
@@ -68,7 +80,7 @@ def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
     scores = scores.precise()
     kernel, _ = choose(scores)
     if kernel == "plain":
-        return _plain_entropy(scores), plain.logsumexp(scores).double()
+        return _plain_entropy(scores), plain.logsumexp(scores)
     return _Entropy.apply(scores.query, scores.key, scores, kernel)  # type: ignore[return-value]
 
 
@@ -100,7 +112,7 @@ class _Attend(torch.autograd.Function):
         query, key, value, context, known = ctx.saved_tensors
         scores = Scores(query, key, ctx.mask, ctx.scale)
         if torch.is_grad_enabled():
-            outputs = plain.context(plain.weights(scores), value), plain.logsumexp(scores)
+            outputs = plain.product(scores, value), plain.logsumexp(scores)
             return *plain.gradients(outputs, (query, key, value), grads), None, None
         grad_context, grad_logsumexp = grads
         if grad_logsumexp is None and ctx.kernel == "fused" and grad_context is not None:

@@ -17,7 +17,7 @@ _TRUSTED = 16.0  # nats: up to here the difference keeps float32's error near 1e
 
 
 def forward(scores: Scores, kernel: str) -> tuple[Tensor, Tensor]:
-    """Entropies (*leading, L), and the normalisers (float64)."""
+    """Entropies (*leading, L), and the normalisers."""
     biased = scores.mask is not None and scores.mask.additive
     key_seen, logsumexp = (fused if kernel == "fused" else blocked).forward(scores, scores.key)
     known = normalisers.refined(scores, logsumexp)

@@ -65,7 +65,8 @@ def backward(
     They are linear in a row's weights: what the kernel's dtype can't hold of a row's normaliser scales its gradient.
     """
     logsumexp, rest = normalisers.split(known, _norm_dtype(scores.query))
-    grad_context = (grad_context * torch.exp(-rest)[..., None]).to(grad_context.dtype)
+    if rest is not None:
+        grad_context = (grad_context * torch.exp(-rest)[..., None]).to(grad_context.dtype)
     query, key, values = _same_width(scores.query, scores.key, value)
     _, contexts, grads = _same_width(scores.query, context, grad_context)
     logsumexp = logsumexp.masked_fill(logsumexp == -torch.inf, 0.0).reshape(*query.shape[:3])

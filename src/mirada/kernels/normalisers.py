@@ -17,30 +17,35 @@ _TRUSTED = 16.0  # up to here float32 holds a normaliser to within 1e-6
 
 
 def refined(scores: Scores, logsumexp: Tensor) -> Tensor:
-    """The normalisers (*leading, L) in float64, large ones summed again."""
-    normalisers = logsumexp.double()
+    """The normalisers (*leading, L): as they are where none is large, else in float64, large ones summed again."""
     large = (logsumexp.abs() > _TRUSTED) & torch.isfinite(logsumexp)
     if logsumexp.dtype == torch.float64 or not large.any():
-        return normalisers
+        return logsumexp
+    normalisers = logsumexp.double()
     for rows in some_rows(scores, large):
         total = weights(scores.rows(rows), normalisers[..., rows]).sum(-1)
         normalisers[..., rows] += torch.where(large[..., rows], total, 1.0).double().log()
     return normalisers
 
 
-def split(normalisers: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The normalisers in a kernel's dtype, and what that dtype could not hold of them."""
+def split(normalisers: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """The normalisers in a kernel's dtype, and what that dtype could not hold of them, if anything."""
+    if normalisers.dtype == dtype:
+        return normalisers, None
     coarse = normalisers.to(dtype)
-    rest = torch.where(torch.isfinite(coarse), normalisers - coarse.double(), 0.0)
-    return coarse, rest.to(dtype)
+    return coarse, torch.where(torch.isfinite(coarse), normalisers - coarse.double(), 0.0).to(dtype)
 
 
 def weights(scores: Tensor, normalisers: Tensor) -> Tensor:
     """exp(score − normaliser) for scores (..., r, c) and normalisers (..., r); 0 where the score is −inf."""
-    coarse, rest = split(normalisers, scores.dtype)
     # In a row that sees nothing, −inf − −inf would be NaN.
-    coarse = coarse.masked_fill(coarse == -torch.inf, 0.0)
-    return torch.exp(scores - coarse[..., None] - rest[..., None])
+    return torch.exp(_relative(scores, normalisers.masked_fill(normalisers == -torch.inf, 0.0)))
+
+
+def _relative(scores: Tensor, normalisers: Tensor) -> Tensor:
+    coarse, rest = split(normalisers, scores.dtype)
+    relative = scores - coarse[..., None]
+    return relative if rest is None else relative - rest[..., None]
 
 
 def ratio(some: Tensor, all_of_them: Tensor) -> Tensor:
@@ -50,8 +55,7 @@ def ratio(some: Tensor, all_of_them: Tensor) -> Tensor:
 
 def logs(scores: Tensor, normalisers: Tensor, weights: Tensor) -> Tensor:
     """log A, with 0 where A is 0: it only ever stands beside A, and 0 · log 0 is 0."""
-    coarse, rest = split(normalisers, scores.dtype)
-    return torch.where(weights > 0, scores - coarse[..., None] - rest[..., None], 0.0)
+    return torch.where(weights > 0, _relative(scores, normalisers), 0.0)
 
 
 def some_rows(scores: Scores, chosen: Tensor) -> tuple[Tensor, ...]:

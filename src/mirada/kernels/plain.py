@@ -18,7 +18,13 @@ def softmax(scores: Tensor) -> Tensor:
 
 def weights(scores: Scores) -> Tensor:
     """The attention matrix, built: (*leading, L, S)."""
-    return softmax(scores.block(slice(0, scores.queries), slice(0, scores.keys)))
+    block = scores.block(slice(0, scores.queries), slice(0, scores.keys))
+    return torch.softmax(block, -1) if scores.mask is None else softmax(block)
+
+
+def product(scores: Scores, value: Tensor) -> Tensor:
+    """A @ V: (*leading, L, Ev)."""
+    return weights(scores) @ value if scores.mask is None else context(weights(scores), value)
 
 
 def logsumexp(scores: Scores) -> Tensor:

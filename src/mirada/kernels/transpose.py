@@ -22,7 +22,7 @@ def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
     scores = scores.precise()
     coarse, rest = normalisers.split(known, scores.query.dtype)
     # What the bias can't hold of a normaliser scales what its query has to give.
-    x = x.to(coarse.dtype) * torch.exp(-rest)[..., None]
+    x = x.to(coarse.dtype) if rest is None else x.to(coarse.dtype) * torch.exp(-rest)[..., None]
     # A query that sees nothing has n = −inf; it answers nobody.
     bias = torch.where(coarse == -torch.inf, coarse, -coarse)  # (*leading, L)
     mask = scores.mask
