@@ -1,18 +1,18 @@
 """Multi-head self-attention on image patches, beside an MLP.
 
 An image is cut into 16 patches, in reading order; each is a token whose features are its pixels. Five models show what
-attention brings, and what it needs around it (held-out accuracy on MNIST, best of 5 epochs):
+attention brings, and what it needs around it (held-out accuracy on MNIST, best of 5 epochs, seed 42):
 
     model     what it is                                  parameters   constant   one-cycle
-    mlp       no attention: all pixels, one hidden layer     623,290
-    wide      16 heads that each see the whole patch         163,915
+    mlp       no attention: all pixels, one hidden layer     623,290     97.7 %      98.4 %
+    wide      16 heads that each see the whole patch         163,915     96.0 %      97.7 %
     narrow    heads that share the patch's pixels             17,650
-    features  what the reference really ran (see below)      163,915
-    block     a whole transformer block around the heads      47,946
+    features  what the reference really ran (see below)      163,915     96.5 %
+    block     a whole transformer block around the heads      47,946                 98.4 %
 
 One bare layer of attention stays behind the MLP: its patches have no places, and nothing but a ReLU comes after it.
-With an embedding, places, residuals, norms and a feed-forward around it, attention passes the MLP, with a thirteenth of
-the parameters.
+With an embedding, places, residuals, norms and a feed-forward around it, attention draws level with the MLP, with a
+thirteenth of the parameters.
 """
 
 from __future__ import annotations
