@@ -1,0 +1,81 @@
+"""One call of attention, whichever way it was written: its tensors as the model gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from mirada.masks import Mask, dense
+from mirada.matrix import AttentionMatrix
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """softmax(mask(scale · Q Kᵀ)) V, as it was asked for."""
+
+    query: Tensor  # (..., L, E), heads at dimension −3
+    key: Tensor  # (..., S, E)
+    value: Tensor  # (..., S, Ev)
+    masks: tuple[Tensor, ...] = ()
+    """Masks written out, bool or floating; all of them hold."""
+    rule: Mask | None = None
+    """A mask that is a rule: causal, or a FlexAttention's functions."""
+    scale: float | None = None
+    enable_gqa: bool = False
+    dropout_p: float = 0.0
+    how: str = "scaled_dot_product_attention"
+    """Which door the model went through."""
+    kernel: str = ""
+    """What torch computes it with."""
+    dtype: torch.dtype = field(default=torch.float32)
+    """What it is computed in: under autocast not what the tensors have."""
+
+    @property
+    def heads(self) -> int | None:
+        """How many heads; None where the call has no dimension for them."""
+        return self.query.shape[-3] if self.query.ndim > 3 else None
+
+    @property
+    def queries(self) -> int:
+        """Number of queries L."""
+        return self.query.shape[-2]
+
+    @property
+    def keys(self) -> int:
+        """Number of keys S."""
+        return self.key.shape[-2]
+
+    @property
+    def mask(self) -> Mask | None:
+        """All that hides or weighs, as one mask."""
+        whole = self.rule
+        for tensor in self.masks:
+            whole = dense(tensor) if whole is None else whole & tensor
+        return whole
+
+    @property
+    def groups(self) -> int:
+        """How many query heads share one head of keys and values."""
+        return self.query.shape[-3] // self.key.shape[-3] if self.enable_gqa else 1
+
+    def matrix(self) -> AttentionMatrix:
+        """The attention matrix, before dropout."""
+        query, key = self.query.to(self.dtype), self.key.to(self.dtype)
+        return AttentionMatrix(query, key, self.mask, scale=self.scale, enable_gqa=self.enable_gqa)
+
+    def values(self) -> Tensor:
+        """The values with a head for each head of queries: (..., S, Ev)."""
+        value = self.value.to(self.dtype)
+        return value if self.groups == 1 else value.repeat_interleave(self.groups, -3)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Call:
+        """The call with all of its tensors changed."""
+        query, key, value = map(change, (self.query, self.key, self.value))
+        return replace(self, query=query, key=key, value=value, masks=tuple(map(change, self.masks)))
+
+    def with_heads(self, heads: int) -> Call:
+        """(batch · heads, L, E) as (batch, heads, L, E)."""
+        return self.each(lambda tensor: tensor if tensor.shape[0] == 1 else tensor.unflatten(0, (-1, heads)))

@@ -1,0 +1,81 @@
+"""The front door: `F.scaled_dot_product_attention`, and `F.multi_head_attention_forward` that leads to it."""
+
+from __future__ import annotations
+
+from types import FunctionType
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention import SDPBackend
+
+from mirada.masks import Mask, no_peek
+from mirada.watch.calls import Call
+
+
+def read(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Call:
+    """The call that these arguments of `F.scaled_dot_product_attention` make."""
+    rule = no_peek(query.shape[-2], key.shape[-2], align="start") if is_causal else None
+    diagonal = _diagonal(attn_mask)
+    return Call(
+        query,
+        key,
+        value,
+        masks=() if attn_mask is None or diagonal is not None else (attn_mask,),
+        rule=diagonal or rule,
+        scale=scale,
+        enable_gqa=enable_gqa,
+        dropout_p=dropout_p,
+        kernel=_kernel(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa),
+        dtype=computed_in(query),
+    )
+
+
+def computed_in(tensor: Tensor) -> torch.dtype:
+    """The dtype that an attention of this tensor is computed in: autocast's, where it is on."""
+    device = tensor.device.type
+    if tensor.dtype != torch.float64 and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return tensor.dtype
+
+
+def _diagonal(mask: Tensor | None) -> Mask | None:
+    """torch's own causal masks that know which corner they start from, `torch.nn.attention.bias`."""
+    variant = getattr(mask, "variant", None)
+    if variant is None:
+        return None
+    align = "end" if variant.name == "LOWER_RIGHT" else "start"
+    return no_peek(mask.seq_len_q, mask.seq_len_kv, align=align)  # type: ignore[union-attr]
+
+
+def _kernel(*args: object, **kwargs: object) -> str:
+    choose = getattr(torch, "_fused_sdp_choice", None)  # a private name: without it the table says less
+    try:
+        return SDPBackend(choose(*args, **kwargs)).name.lower().removesuffix("_attention") if choose else ""
+    except (RuntimeError, TypeError):
+        return ""
+
+
+def _without_detour() -> FunctionType:
+    """`multi_head_attention_forward` that doesn't hand itself over to a mode once more.
+
+    It asks `has_torch_function` first, and a mode that is entered again within it would be asked forever. With its own
+    answer to that question, the same code runs through, and the mode sees every step.
+    """
+    original = functional.multi_head_attention_forward
+    names = {**vars(functional), "has_torch_function": lambda tensors: False}
+    copy = FunctionType(original.__code__, names, original.__name__, original.__defaults__, original.__closure__)
+    copy.__kwdefaults__ = original.__kwdefaults__
+    return copy
+
+
+multi_head_attention_forward = _without_detour()

@@ -1,0 +1,213 @@
+"""What was seen: one attention call, and all of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, overload
+
+import torch
+from torch import Tensor
+
+from mirada.masks import Mask
+from mirada.matrix import AttentionMatrix
+from mirada.watch.calls import Call
+from mirada.watch.keeping import Kept
+
+if TYPE_CHECKING:
+    from mirada.watch.relevance import Relevance
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The tensors of a call, kept."""
+
+    call: Call  # without its tensors
+    query: Kept
+    key: Kept
+    value: Kept
+    masks: tuple[Kept, ...]
+
+    def given(self, name: str) -> Call:
+        """The call again; ValueError where a tensor has been written to since."""
+        return replace(
+            self.call,
+            query=self.query.get(f"the query of {name!r}"),
+            key=self.key.get(f"the key of {name!r}"),
+            value=self.value.get(f"the value of {name!r}"),
+            masks=tuple(mask.get(f"the mask of {name!r}") for mask in self.masks),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """One attention call of a watched model."""
+
+    index: int
+    """Its place in the order of all calls seen."""
+    name: str
+    """The qualified name of the module that attended."""
+    module: str
+    """That module's class."""
+    nth: int
+    """Which call of this module it was, from 0 up."""
+    shape: torch.Size
+    """Of the matrix: (..., heads, L, S)."""
+    heads: tuple[int, ...] | None
+    """The heads that were kept, by number; None where all were."""
+    masked: str
+    """What kind of mask there was."""
+    scale: float
+    """What scores were multiplied with."""
+    dtype: torch.dtype
+    """What attention was computed in."""
+    dropout_p: float
+    """The dropout of the weights; the matrix is the one before it."""
+    how: str
+    """The door: ``scaled_dot_product_attention``, ``flex_attention`` or ``by hand``."""
+    kernel: str
+    """The kernel that torch chose."""
+    edits: tuple[str, ...] = ()
+    """What was changed about it."""
+    answers: Mapping[str, object] = field(default_factory=dict)
+    """What ``keep="summaries"`` asked, by name."""
+    context: Tensor | None = None
+    """The context that came out, where gradients flow through it."""
+    inputs: Inputs | None = None
+
+    @property
+    def call(self) -> Call:
+        """The call; ValueError where its tensors were let go."""
+        if self.inputs is None:
+            raise ValueError(
+                f"the tensors of {self.name!r} were let go (keep='summaries'): read .answers, "
+                f"which has {', '.join(self.answers)}, or watch with keep='inputs'"
+            )
+        return self.inputs.given(self.name)
+
+    @property
+    def matrix(self) -> AttentionMatrix:
+        """The attention matrix, (..., heads, L, S), before dropout."""
+        return self.call.matrix()
+
+    @property
+    def query(self) -> Tensor:
+        """(..., heads, L, E)."""
+        return self.call.query
+
+    @property
+    def key(self) -> Tensor:
+        """(..., heads, S, E), with fewer heads where several queries' heads share one."""
+        return self.call.key
+
+    @property
+    def value(self) -> Tensor:
+        """(..., heads, S, Ev), with fewer heads where several queries' heads share one."""
+        return self.call.value
+
+    @property
+    def mask(self) -> Mask | None:
+        """Who could look at whom; None where everybody at everything."""
+        return self.call.mask
+
+    def relevance(self, score: Tensor) -> Relevance:
+        """Attention × gradient for a scalar that the model computed (Chefer et al. 2021), asked in blocks."""
+        from mirada.watch.relevance import relevances
+
+        return relevances([self], score)[0]
+
+    def __repr__(self) -> str:
+        return f"<Sighting {self.index}: {self.name or self.module}, {self.how}, shape {tuple(self.shape)}>"
+
+
+class Seen(Sequence[Sighting]):
+    """All sightings of a block, in the order of the calls; printed, a table.
+
+    ``seen[3]`` is the fourth call, ``seen["layers.3.attn"]`` the one call of that module.
+
+    >>> import mirada
+    >>> model = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
+    >>> with mirada.watch(model) as seen:
+    ...     context = model(torch.randn(1, 5, 8))
+    >>> seen
+       name       module              heads  L × S  mask  kernel
+    0  self_attn  MultiheadAttention      2  5 × 5  –     flash
+    """
+
+    def __init__(self) -> None:
+        self.sightings: list[Sighting] = []
+        self.unseen: dict[str, str] = {}
+        """Modules that ran and attended unseen, and why."""
+        self.left_out = 0
+        """Calls that ``layers`` left out."""
+
+    def __len__(self) -> int:
+        return len(self.sightings)
+
+    def __iter__(self) -> Iterator[Sighting]:
+        return iter(self.sightings)
+
+    @overload
+    def __getitem__(self, index: int | str) -> Sighting: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sighting]: ...
+    def __getitem__(self, index: int | str | slice) -> Sighting | list[Sighting]:
+        if not isinstance(index, str):
+            return self.sightings[index]
+        calls = self.calls(index)
+        if len(calls) > 1:
+            raise KeyError(
+                f"{index!r} was called {len(calls)} times: .calls({index!r})[n] is one of them, "
+                f".stitched()[{index!r}] the steps of a generation as one matrix"
+            )
+        return calls[0]
+
+    def calls(self, name: str) -> list[Sighting]:
+        """All calls of one module, in their order; KeyError where there is none."""
+        calls = [sighting for sighting in self.sightings if sighting.name == name]
+        if calls:
+            return calls
+        close = get_close_matches(name, self.names(), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"seen were {', '.join(self.names()) or 'none'}"
+        raise KeyError(f"no attention of {name!r} was seen: {self.unseen.get(name, hint)}")
+
+    def names(self) -> list[str]:
+        """The modules that were seen, in the order of their first call."""
+        return list(dict.fromkeys(sighting.name for sighting in self.sightings))
+
+    def stitched(self) -> Seen:
+        """The steps of a generation as one matrix a module: queries in order, keys as they grew.
+
+        Raises:
+            ValueError: where a module's calls are no such steps.
+        """
+        from mirada.watch.generation import stitch
+
+        whole = Seen()
+        whole.unseen, whole.left_out = self.unseen, self.left_out
+        whole.sightings = [replace(stitch(self.calls(name)), index=n) for n, name in enumerate(self.names())]
+        return whole
+
+    def relevance(self, score: Tensor, position: int) -> Tensor:
+        """How much each token counts for a score, through all layers of self-attention (Chefer et al. 2021).
+
+        Args:
+            score: a scalar that the watched model computed, under grad: a logit.
+            position: the query whose state the score is read from: 0 for a class token, −1 for the last.
+
+        Returns:
+            (..., S): one number a token, for each example.
+
+        Raises:
+            ValueError: no graph; calls that are not self-attention over one sequence.
+            IndexError: a position outside of the sequence.
+        """
+        from mirada.watch.relevance import through_layers
+
+        return through_layers(self.sightings, score, position)
+
+    def __repr__(self) -> str:
+        from mirada.watch.report import table
+
+        return table(self)

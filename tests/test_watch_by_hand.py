@@ -1,0 +1,52 @@
+"""Attention written out by hand is seen where it can be followed, and named where it can't."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import mirada
+from attending import Written, merged
+from mirada.watch import uniform
+
+
+@pytest.fixture
+def x():
+    torch.manual_seed(0)
+    return torch.randn(2, 6, 16)
+
+
+@pytest.mark.parametrize("way", ["masked_fill", "added", "einsum", "folded"])
+def test_it_is_followed_from_product_to_product(x, way):
+    model = Written(way).eval()
+    unwatched = model(x)
+    with mirada.watch(model) as seen:
+        watched = model(x)
+    assert torch.equal(watched, unwatched)
+    assert seen[0].how == "by hand"
+    assert seen[0].shape == (2, 4, 6, 6)
+    torch.testing.assert_close(seen[0].matrix.dense(), model.weights, rtol=0, atol=1e-6)
+    torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), watched, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", ["masked_fill", "added", "einsum", "folded"])
+def test_it_can_be_edited(x, way):
+    model = Written(way).eval()
+    with torch.no_grad(), mirada.watch(model, edit=uniform(heads=1)) as seen:
+        context = model(x)
+    torch.testing.assert_close(seen[0].matrix.dense()[0, 1, 2], torch.tensor([1, 1, 1, 0, 0, 0]) / 3)
+    torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), context)
+
+
+def test_its_dropout_is_known(x):
+    model = Written("masked_fill").train()
+    with mirada.watch(model) as seen:
+        model(x)
+    assert seen[0].dropout_p == 0.1
+
+
+@pytest.mark.parametrize("way", ["capped", "overwritten", "reweighted"])
+def test_what_cannot_be_followed_is_named(x, way):
+    model = Written(way)
+    with pytest.raises(ValueError, match="the model: its softmax is written by hand"), mirada.watch(model):
+        model(x)

@@ -1,0 +1,68 @@
+"""The steps of a generation, stitched: the attention of one forward over the whole text."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import mirada
+from attending import Cached, Direct
+
+STEPS = {"token by token": [1] * 9, "prefill first": [5, 1, 1, 1, 1], "in pieces": [3, 4, 2]}
+
+
+def generated(model, x, steps):
+    model.clear()
+    with torch.no_grad(), mirada.watch(model) as seen:
+        for part in x.split(steps, 1):
+            model(part)
+    return seen
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("kind", ["growing", "fixed", "sliding"])
+def test_stitched_it_is_one_forward(kind, steps):
+    torch.manual_seed(0)
+    model, x = Cached(kind), torch.randn(2, 9, 16)
+    whole = generated(model, x, [9])[0].matrix.dense()
+    seen = generated(model, x, STEPS[steps])
+    stitched = seen.stitched()[""]
+    keys = min(whole.shape[-1], stitched.shape[-1])
+    torch.testing.assert_close(stitched.matrix.dense()[..., :keys], whole[..., :keys])
+    assert not stitched.matrix.dense()[..., keys:].any()
+    assert stitched.shape[-2] == 9
+    assert stitched.value.shape[-2] == stitched.shape[-1]
+
+
+def test_steps_without_masks_become_a_rule_that_costs_nothing():
+    """A causal prefill and single queries that see all: the stitched mask is no tensor."""
+
+    class Plain(Cached):
+        def forward(self, x):
+            query, key, value = self.attn.split(x)
+            self.keys = key if self.keys is None else torch.cat([self.keys, key], -2)
+            self.values = value if self.values is None else torch.cat([self.values, value], -2)
+            causal = x.shape[1] > 1
+            return torch.nn.functional.scaled_dot_product_attention(query, self.keys, self.values, is_causal=causal)
+
+    torch.manual_seed(0)
+    model, x = Plain("growing"), torch.randn(2, 9, 16)
+    whole = generated(model, x, [9])[0].matrix.dense()
+    stitched = generated(model, x, [5, 1, 1, 1, 1]).stitched()[0]
+    assert repr(stitched.mask) == repr(mirada.masks.no_peek(9))
+    torch.testing.assert_close(stitched.matrix.dense(), whole)
+
+
+def test_what_is_no_generation_is_refused():
+    torch.manual_seed(0)
+    model = Direct()
+    with mirada.watch(model) as seen:
+        model(torch.randn(2, 5, 16))
+        model(torch.randn(2, 5, 16))
+    with pytest.raises(ValueError, match="does not continue the keys"):
+        seen.stitched()
+    with mirada.watch(model) as seen:
+        model(torch.randn(2, 5, 16))
+        model(torch.randn(3, 5, 16))
+    with pytest.raises(ValueError, match="not the steps of one generation"):
+        seen.stitched()

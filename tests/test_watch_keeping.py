@@ -1,0 +1,136 @@
+"""What is kept of a call: references, copies where somebody writes, or answers only."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import mirada
+from attending import Cached, Direct, Layers
+
+
+@pytest.fixture
+def x():
+    torch.manual_seed(0)
+    return torch.randn(2, 6, 16)
+
+
+def test_projections_are_kept_by_reference(x):
+    class Remembering(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn = Direct()
+
+        def forward(self, x):
+            self.parts = self.attn.split(x)
+            return functional.scaled_dot_product_attention(*self.parts)
+
+    model = Remembering()
+    with torch.no_grad(), mirada.watch(model) as seen:
+        model(x)
+    kept = (seen[0].query, seen[0].key, seen[0].value)
+    assert [tensor.data_ptr() for tensor in kept] == [tensor.data_ptr() for tensor in model.parts]
+
+
+def test_a_cache_that_is_written_to_is_copied(x):
+    model = Cached("fixed")
+    with torch.no_grad(), mirada.watch(model) as seen:
+        model(x)
+        before = seen[0].matrix.dense()
+        model(x)
+    assert seen[0].key.data_ptr() != model.keys.data_ptr()
+    torch.testing.assert_close(seen[0].matrix.dense(), before)
+
+
+def test_a_cache_that_grows_is_kept_once(x):
+    model = Cached("growing")
+    with torch.no_grad(), mirada.watch(model) as seen:
+        for _ in range(3):
+            model(x)
+    assert {sighting.key.data_ptr() for sighting in seen} == {seen[-1].key.data_ptr()}
+    assert [sighting.key.shape[-2] for sighting in seen] == [6, 12, 18]
+
+
+def test_inference_mode(x):
+    model = Cached("fixed")
+    with torch.inference_mode(), mirada.watch(model) as seen:
+        model(x)
+        before = seen[0].matrix.dense()
+        model(x)
+        assert torch.equal(seen[0].matrix.dense(), before)
+
+
+def test_a_write_that_nobody_could_foresee_is_an_error(x):
+    model = Direct()
+    with torch.no_grad(), mirada.watch(model) as seen:
+        model(x)
+        seen[0].query.zero_()
+    with pytest.raises(ValueError, match="written to in place"):
+        seen[0].matrix  # noqa: B018
+
+
+def test_a_mask_shared_by_all_layers_is_copied_once(x):
+    mask = torch.zeros(6, 6).fill_(-1.0)  # written to: copied
+    model = Layers(3, attn_mask=mask)
+    with torch.no_grad(), mirada.watch(model) as seen:
+        model(x)
+    masks = {sighting.call.masks[0].data_ptr() for sighting in seen}
+    assert len(masks) == 1
+    assert mask.data_ptr() not in masks
+
+
+def test_a_copy_of_a_broadcast_mask_stays_broadcast(x):
+    mask = torch.ones(6).zero_().expand(2, 4, 6, 6)
+    model = Direct(attn_mask=mask)
+    with mirada.watch(model) as seen:
+        model(x)
+    assert seen[0].call.masks[0].untyped_storage().nbytes() == 6 * 4
+
+
+def test_device_takes_what_is_kept_elsewhere(x):
+    model = Layers(2, attn_mask=torch.ones(6, 6, dtype=torch.bool))
+    with mirada.watch(model, device="meta") as seen:
+        model(x)
+    assert {t.device.type for t in (seen[0].query, seen[0].key, seen[0].value, *seen[0].call.masks)} == {"meta"}
+    assert not seen[0].query.requires_grad
+
+
+def test_summaries_are_asked_on_the_spot(x):
+    model = Layers(2, is_causal=True)
+    with mirada.watch(model) as whole:
+        model(x)
+    with mirada.watch(model, keep="summaries") as seen:
+        model(x)
+    matrix, answers = whole[1].matrix, seen[1].answers
+    torch.testing.assert_close(answers["entropy"], matrix.entropy().detach())
+    torch.testing.assert_close(answers["received"], matrix.received().detach())
+    torch.testing.assert_close(answers["map"], matrix.dense().detach())
+    with pytest.raises(ValueError, match="were let go"):
+        seen[1].matrix  # noqa: B018
+    with pytest.raises(ValueError, match="were let go"):
+        seen[1].value  # noqa: B018
+
+
+def test_questions_are_chosen_or_ones_own(x):
+    model = Layers(1)
+    with mirada.watch(model, keep="summaries", ask=["entropy"]) as seen:
+        model(x)
+    assert list(seen[0].answers) == ["entropy"]
+    with mirada.watch(model, keep="summaries", ask={"best": lambda matrix: matrix.top(1)}) as seen:
+        model(x)
+    weights, indices = seen[0].answers["best"]
+    assert weights.shape == indices.shape == (2, 4, 6, 1)
+    with pytest.raises(ValueError, match="known are entropy, received, map"):
+        mirada.watch(model, keep="summaries", ask=["entropie"])
+    with pytest.raises(TypeError, match="must be a function"):
+        mirada.watch(model, keep="summaries", ask={"best": 3})  # type: ignore[dict-item]
+
+
+def test_a_long_sequence_in_little_memory():
+    """128 MiB of weights a head, which never exist: the map of the whole is asked on the spot."""
+    model, x = Direct(heads=1), torch.randn(1, 6000, 16)
+    with torch.no_grad(), mirada.watch(model, keep="summaries", ask=["map"]) as seen:
+        model(x)
+    torch.testing.assert_close(seen[0].answers["map"].sum(-1), torch.ones(1, 1, 64))
