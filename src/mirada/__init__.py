@@ -42,7 +42,22 @@ _HOME = {
 }
 _ROOMS = ("masks", "nn", "summaries", "systems")
 
-__all__ = ["__version__", *_HOME, *_ROOMS]
+__all__ = [
+    "AttentionMatrix",
+    "Run",
+    "__version__",
+    "attention",
+    "load",
+    "masks",
+    "nn",
+    "rollout",
+    "summaries",
+    "systems",
+    "trace",
+    "train",
+    "view",
+    "watch",
+]
 
 
 def __getattr__(name: str) -> Any:

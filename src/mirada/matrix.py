@@ -308,7 +308,7 @@ class AttentionMatrix:
         return positions.long() % size if len(positions) else positions
 
     def _normalisers(self) -> Tensor:
-        """The normalisers without a graph, in float64, found once."""
+        """The normalisers without a graph, found once."""
         known = self._cached()
         return self._remember(kernels.known_normalisers(self._scores)) if known is None else known
 

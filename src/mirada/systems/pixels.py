@@ -212,7 +212,7 @@ def gaze(model: Pixels, image: Tensor, axes: list[Axes]) -> None:
     plots.over_image(image, torch.zeros(image.numel()), ax=axes[0])
     for ax, (name, pixel) in zip(axes[1:], chosen(model, image).items(), strict=True):
         shares = weights[pixel] * len(weights)  # (L,), an even share is 1
-        title = f"{name}: {shares.min():.2g} to {shares.max():.2g} × even"
+        title = f"{name}: up to {shares.max():.2g} × even"
         plots.over_image(image, shares - shares.min(), patch=1, query=pixel, ax=ax, title=title)
 
 
@@ -250,6 +250,6 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     for number, (name, image) in enumerate(zip(inputs, images, strict=True)):
         *pictures, bars = axes[5 * number : 5 * number + 5]
         gaze(run.model, image, pictures)
-        headline(pictures[0], name)
+        headline(pictures[0], f"image {name}")
         share_bars(bars, probabilities[number], run.data.images.classes)
     return verdicts(inputs, probabilities, labels, run.data.images.classes), page
