@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mirada import masks
 from mirada.experiment import Run
 from mirada.masks import Mask
 from mirada.matrix import AttentionMatrix
@@ -49,10 +50,20 @@ def exhibit(run: Run, index: int = 0) -> Exhibit:
     return {"pixels": _pixels, "patches": _patches, "squares": _squares, "counting": _counting}[run.name](run, index)
 
 
+def walkthrough() -> Exhibit:
+    """The worked example: five rows that are query, key and value at once, unscaled."""
+    x = torch.arange(50.0).view(5, 10) / 100
+    names = [f"row {n + 1}" for n in range(5)]
+    rule = masks.padding([4], keys=5)
+    visible, _ = rule.materialise((1,), 5, 5)
+    layer = Attended("walkthrough", AttentionMatrix(x[None], x[None], visible, scale=1.0), x[None])
+    return Exhibit([layer], (names, names), "walkthrough")
+
+
 def _pixels(run: Run, index: int) -> Exhibit:
     image, label = _one(run.data.images.test_images, index), run.data.images.test_labels[index]
-    attend = run.model.attend
-    sequence = run.model.sequence(image[None])  # (1, L, 1)
+    model: Any = run.model
+    attend, sequence = model.attend, model.sequence(image[None])  # (1, L, 1)
     layer = _attended("pixels", attend.query(sequence), attend.key(sequence), attend.value(sequence))
     names = [f"row {n // image.shape[1] + 1}, column {n % image.shape[1] + 1}" for n in range(image.numel())]
     return Exhibit([layer], (names, names), f"pixels: a {run.data.images.classes[label]}", image, 1)
@@ -60,10 +71,10 @@ def _pixels(run: Run, index: int) -> Exhibit:
 
 def _patches(run: Run, index: int) -> Exhibit:
     image, label = _one(run.data.test_images, index), run.data.test_labels[index]
-    model = run.model
+    model: Any = run.model
     if isinstance(model, patches.MLP):
         raise ValueError("this run's model is mlp, which has no attention to look at: train another (--model)")
-    with _calls(model) as seen:
+    with calls(model) as seen:
         model(image[None])
     title = f"patches, {run.settings.model}: a {run.data.classes[label]}"
     if isinstance(model.attend if isinstance(model, patches.Bare) else None, patches.FeatureAttention):
@@ -75,9 +86,11 @@ def _patches(run: Run, index: int) -> Exhibit:
 
 def _squares(run: Run, index: int) -> Exhibit:
     if run.settings.attention == "none":
-        raise ValueError("this run's model has attention=none, there is nothing to look at: train another (--attention)")
+        raise ValueError(
+            "this run's model has attention=none, there is nothing to look at: train another (--attention)"
+        )
     source, lengths = _one(run.data.test.source, index)[None], run.data.test.lengths[index : index + 1]
-    with _calls(run.model) as steps:
+    with calls(run.model) as steps:
         run.model(source, lengths)
     one = steps[0].matrix
     query = torch.cat([step.matrix.query for step in steps], -2)  # (H, 2, E): the decoder asks twice
@@ -88,8 +101,8 @@ def _squares(run: Run, index: int) -> Exhibit:
 
 def _counting(run: Run, index: int) -> Exhibit:
     digits = _one(run.data.test[0], index)  # (10,)
-    attention = run.model.attention
-    memory = attention.remember(run.model.embed(digits))
+    model: Any = run.model
+    attention, memory = model.attention, model.attention.remember(model.embed(digits))
     layer = _attended("the query", attention.query, memory.key, memory.value)
     return Exhibit([layer], (["the question"], [str(digit) for digit in digits.tolist()]), "counting")
 
@@ -117,7 +130,7 @@ def _stretched(one: AttentionMatrix, queries: int) -> Tensor | None:
 
 
 @contextmanager
-def _calls(model: nn.Module) -> Iterator[list[Attended]]:
+def calls(model: nn.Module) -> Iterator[list[Attended]]:
     """Every call of the attention layers inside, for the first item of the batch."""
     seen: list[Attended] = []
     hooks = []
@@ -142,16 +155,22 @@ def _listener(name: str, read: Callable[..., tuple[Tensor, ...]], seen: list[Att
     return listen
 
 
-def _heads(module: Any, query: Tensor, key: Tensor | None = None, value: Tensor | None = None, *_: Any) -> tuple[Tensor, ...]:
+def _heads(
+    module: Any, query: Tensor, key: Tensor | None = None, value: Tensor | None = None, *_: Any
+) -> tuple[Tensor, ...]:
     """(N, H, L, E / H or E) each, of layers that split what they project."""
     key = query if key is None else key
     value = key if value is None else value
-    projected = module.query(query), module.key(key), module.value(value)
+    # The narrow layer keeps its three projections in one matrix, as torch's own does.
+    linears = module._linears() if hasattr(module, "_linears") else (module.query, module.key, module.value)
+    projected = (linear(part) for linear, part in zip(linears, (query, key, value), strict=True))
     return tuple(part.unflatten(-1, (module.heads, -1)).transpose(1, 2) for part in projected)
 
 
 def _features(module: Any, x: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    return tuple(layer(x).unflatten(-1, (-1, module.heads)).transpose(1, 3) for layer in (module.query, module.key, module.value))
+    return tuple(
+        layer(x).unflatten(-1, (-1, module.heads)).transpose(1, 3) for layer in (module.query, module.key, module.value)
+    )
 
 
 def _cross(module: Any, query: Tensor, memory: Any, *_: Any) -> tuple[Tensor, ...]:

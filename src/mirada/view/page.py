@@ -1,0 +1,101 @@
+"""A page of its own that carries all it shows: no request, and a policy that forbids any."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from mirada.view.prepare import Prepared
+from mirada.view.script import module, part
+
+POLICY = (
+    "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
+    "img-src data: blob:; connect-src {connect}; base-uri 'none'; form-action 'none'"
+)
+
+
+def saved(prepared: Prepared) -> str:
+    """The page with its data inside."""
+    # Data blocks are no scripts: the browser never runs them, and nothing in them can close them.
+    blobs = "\n".join(
+        f'<script type="text/plain" data-blob="{name}">{base64.b64encode(blob).decode()}</script>'
+        for name, blob in prepared.blobs.items()
+    )
+    script = _without_exports(module()) + "\nshow(document.body, { carried: document });\n"
+    return _page(prepared.about, script, blobs)
+
+
+def live(about: dict[str, Any]) -> str:
+    """The page that asks the server it came from."""
+    script = _without_exports(module()) + "\nshow(document.body, { server: location.href });\n"
+    return _page(about, script, "", connect="'self'")
+
+
+def length_without(about: dict[str, Any]) -> int:
+    """How long a page is before any blob is in it."""
+    return len(_page(about, module(), "").encode())
+
+
+def write(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a page, whole or not at all.
+
+    Raises:
+        OSError: the folder isn't there, or can't be written.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _page(about: dict[str, Any], script: str, blobs: str, connect: str = "'none'") -> str:
+    style = part("page.css")
+    policy = POLICY.format(script=_digest(script), style=_digest(style), connect=connect)
+    return Template(part("page.html")).substitute(
+        policy=policy,
+        title=escape(about["title"]),
+        icon=base64.b64encode(part("eye.svg").encode()).decode(),
+        style=style,
+        about=in_html(about),
+        blobs=blobs,
+        script=script,
+    )
+
+
+def in_html(about: dict[str, Any]) -> str:
+    """JSON that stays data inside a page, whatever its strings say."""
+    text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def from_json(body: bytes) -> dict[str, Any]:
+    """An object that a page has sent.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise ValueError("what was sent is no JSON object")
+    return given
+
+
+def _without_exports(text: str) -> str:
+    return text.split("\nexport { show };")[0]
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,129 @@
+// Where a live view's numbers come from: whoever computes them is asked, by `ask(question, parameters)`.
+import { floats } from "./codec.js";
+import { cellEdges } from "./matrix.js";
+import { Kept, TILE } from "./source.js";
+
+/** Asks a server. Answers are bytes (an ArrayBuffer) or, for `json`, an object. */
+export function overHttp(address) {
+  return async (question, parameters, { json = false, signal, post = false } = {}) => {
+    const url = new URL(question, address);
+    const sent = post
+      ? { method: "POST", body: JSON.stringify(parameters), headers: { "Content-Type": "application/json" } }
+      : {};
+    if (!post) for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+    const answer = await fetch(url, { ...sent, signal });
+    if (!answer.ok) throw new Error((await answer.text()) || `the server answered ${answer.status}`);
+    return json ? answer.json() : answer.arrayBuffer();
+  };
+}
+
+/** Asks a notebook's kernel through its widget. */
+export function overWidget(model) {
+  const waiting = new Map();
+  let count = 0;
+  const hear = (message, buffers) => {
+    const answer = waiting.get(message?.answer);
+    if (!answer) return;
+    waiting.delete(message.answer);
+    if (message.error) answer.reject(new Error(message.error));
+    else answer.resolve(message.json ?? bufferOf(buffers[0]));
+  };
+  model.on("msg:custom", hear);
+  const ask = (question, parameters, { signal } = {}) =>
+    new Promise((resolve, reject) => {
+      const id = `${Date.now()}-${count++}`;
+      waiting.set(id, { resolve, reject });
+      signal?.addEventListener("abort", () => waiting.delete(id) && reject(new DOMException("given up", "AbortError")));
+      model.send({ id, question, parameters });
+    });
+  return { ask, stop: () => model.off("msg:custom", hear) };
+}
+
+function bufferOf(view) {
+  return view.buffer ? view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) : view;
+}
+
+export function liveLayers(about, ask) {
+  const answers = new Kept(600);
+  return about.layers.map((layer, number) => new LiveLayer(layer, number, ask, answers));
+}
+
+class LiveLayer {
+  constructor(about, number, ask, answers) {
+    Object.assign(this, { about, number, send: ask, answers });
+    this.heads = Array.from({ length: about.heads }, (_, head) => new LiveHead(this, head));
+  }
+
+  head(index) {
+    return this.heads[index];
+  }
+
+  /** Numbers; an answer is kept, a failure is not. */
+  ask(question, parameters) {
+    const asked = { layer: this.number, ...parameters };
+    const key = JSON.stringify([question, asked]);
+    return this.answers.get(key, () => {
+      const answer = this.send(question, asked).then((buffer) => floats(new Uint8Array(buffer)));
+      answer.catch(() => this.answers.map.delete(key));
+      return answer;
+    });
+  }
+
+  async overview() {
+    const numbers = await this.ask("overview", {});
+    const heads = this.about.heads;
+    const names = ["entropy", "sink", "previous", "concentration"];
+    const measures = Object.fromEntries(names.map((name, n) => [name, numbers.slice(n * heads, (n + 1) * heads)]));
+    return { measures, thumbs: numbers.subarray(names.length * heads) };
+  }
+}
+
+class LiveHead {
+  constructor(layer, index) {
+    Object.assign(this, { layer, index, about: layer.about, exact: true });
+    this.hasVectors = Boolean(layer.about.query_width);
+  }
+
+  ask(question, parameters) {
+    return this.layer.ask(question, { head: this.index, ...parameters });
+  }
+
+  row(i) {
+    return this.ask("row", { query: i });
+  }
+
+  column(j) {
+    return this.ask("column", { key: j });
+  }
+
+  async entry(i, j) {
+    return (await this.ask("entry", { query: i, key: j }))[0];
+  }
+
+  async edges() {
+    const both = await this.ask("edges", {});
+    return { entropy: both.subarray(0, this.about.queries), received: both.subarray(this.about.queries) };
+  }
+
+  async tile(cell, r, c) {
+    const count = (at, size) => cellEdges(at * TILE * cell, Math.min((at + 1) * TILE * cell, size), cell).length - 1;
+    const shape = { rows: count(r, this.about.queries), columns: count(c, this.about.keys) };
+    return { ...shape, values: await this.ask("tile", { cell, row: r, column: c }) };
+  }
+
+  async parts(i, first, after) {
+    if (!this.hasVectors) return null;
+    const { query_width: width, value_width: valueWidth } = this.about;
+    const numbers = await this.ask("parts", { query: i, first, after });
+    let at = 0;
+    const take = (size) => numbers.subarray(at, (at += size));
+    const rows = (size) => Array.from({ length: after - first }, () => take(size));
+    return {
+      query: take(width),
+      keys: rows(width),
+      added: Array.from(take(after - first)),
+      values: valueWidth ? rows(valueWidth) : null,
+      context: valueWidth ? take(valueWidth) : null,
+    };
+  }
+}

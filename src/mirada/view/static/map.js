@@ -1,0 +1,369 @@
+// View 2: one head's matrix, panned and zoomed like a city map, down to single weights.
+import { scaleColour } from "./colour.js";
+import { button, choice, clamp, el, framed, number, percent, quoted, sharpen } from "./dom.js";
+import { MARGIN, drawLegend, paintCross, paintEdges, paintNumbers, paintLabels } from "./sheet.js";
+import { TILE } from "./source.js";
+import { Tiles, coarsest, covering, glance } from "./tiles.js";
+
+const CLOSEST = 72; // pixels to a token
+
+export function mapView(eye) {
+  return new MapView(eye);
+}
+
+class MapView {
+  constructor(eye) {
+    this.eye = eye;
+    this.place = null; // where on the map: { x, y } in tokens at the plot's corner, scale in pixels a token
+    this.canvas = el("canvas", {
+      tabIndex: 0, role: "application",
+      aria: { label: "Map of one head: rows are queries, columns are keys", roledescription: "map", keyshortcuts: "ArrowUp ArrowDown ArrowLeft ArrowRight + - 0" },
+    });
+    this.draw = framed(() => this.paint());
+    this.tiles = new Tiles(() => this.draw(), (error) => eye.say(error.message));
+    this.readout = el("p", { class: "readout", role: "status" });
+    this.legend = el("div", { class: "legend" });
+    this.stage = el("div", { class: "map-stage" }, this.canvas);
+    this.element = el("div", { class: "view map" }, this.toolbar(), this.stage, this.readout);
+    this.listen();
+    this.choose();
+    new ResizeObserver(() => this.resized()).observe(this.stage);
+  }
+
+  toolbar() {
+    const zoom = (factor) => () => this.zoom(factor);
+    this.modeChoice = choice("Colour", [["linear", "linear"], ["log", "logarithmic"]], "linear", (mode) => this.setMode(mode));
+    return el("div", { class: "bar" },
+      this.modeChoice,
+      el("span", { class: "group" }, button("−", zoom(0.5), { aria: { label: "zoom out" } }), button("+", zoom(2), { aria: { label: "zoom in" } }), button("Fit", () => this.fit(), { aria: { label: "show the whole map" } })),
+      this.legend);
+  }
+
+  /** Turns to the head that is chosen. */
+  choose() {
+    const { state, layers } = this.eye;
+    const layer = layers[state.get("layer")];
+    const sized = this.layer && this.layer.about.queries === layer.about.queries && this.layer.about.keys === layer.about.keys;
+    this.layer = layer;
+    this.head = layer.head(state.get("head"));
+    this.edges = null;
+    this.queryWords = this.eye.words(layer.about.query_words);
+    this.keyWords = this.eye.words(layer.about.key_words);
+    if (!sized) {
+      this.place = null;
+      this.mode = Math.max(layer.about.queries, layer.about.keys) <= 64 ? "linear" : "log";
+      this.modeChoice.querySelector("select").value = this.mode;
+    }
+    this.find();
+    this.draw();
+  }
+
+  /** What takes a moment: the largest weight, the edges. */
+  async find() {
+    const { head } = this;
+    try {
+      const { queries, keys } = head.about;
+      const cell = glance(queries, keys);
+      const tile = await head.tile(cell, 0, 0);
+      if (head !== this.head) return;
+      this.largest = tile ? largestOf(tile, cell, keys) : 1;
+      drawLegend(this);
+      this.draw();
+      // The edges take a moment of their own: the map itself goes first.
+      await head.tile(coarsest(queries, keys), 0, 0);
+      const edges = await head.edges();
+      if (head === this.head) this.edges = edges;
+    } catch (error) {
+      this.eye.say(error.message);
+    }
+    this.draw();
+  }
+
+  setMode(mode) {
+    this.mode = mode;
+    drawLegend(this);
+    this.draw();
+  }
+
+  update(changed) {
+    if (changed.has("layer") || changed.has("head")) this.choose();
+    if (changed.has("dark")) drawLegend(this);
+    this.draw();
+  }
+
+  shown() {
+    this.resized();
+  }
+
+  // --- where on the map ---
+
+  resized() {
+    const { clientWidth: width, clientHeight: height } = this.stage;
+    if (width === 0 || height === 0) return;
+    const fitted = this.fitted;
+    this.size = { width, height };
+    this.room = { left: MARGIN.left, top: MARGIN.top, width: Math.max(40, width - MARGIN.left - MARGIN.right), height: Math.max(40, height - MARGIN.top - MARGIN.bottom) };
+    if (!this.place || fitted) this.fit();
+    this.draw();
+  }
+
+  /** Where the matrix is drawn: all the room there is; a map that is narrower stands in its middle. */
+  get plot() {
+    const spare = this.place ? Math.max(0, this.room.width - this.head.about.keys * this.place.scale) : 0;
+    return { ...this.room, left: this.room.left + spare / 2, width: this.room.width - spare };
+  }
+
+  fitScale() {
+    const { queries, keys } = this.head.about;
+    return Math.min(this.room.width / keys, this.room.height / queries, CLOSEST);
+  }
+
+  fit() {
+    if (!this.room) return;
+    this.place = { x: 0, y: 0, scale: this.fitScale() };
+    this.fitted = true;
+    this.draw();
+  }
+
+  /** Zooms by a factor about a point of the canvas; the plot's middle where none is given. */
+  zoom(factor, at = null) {
+    const point = at ?? { x: this.plot.left + this.plot.width / 2, y: this.plot.top + this.plot.height / 2 };
+    const before = this.tokenAt(point);
+    this.place.scale = clamp(this.place.scale * factor, Math.min(this.fitScale(), 1) * 0.9, CLOSEST);
+    const { left, top } = this.plot;
+    this.place.x = before.x - (point.x - left) / this.place.scale;
+    this.place.y = before.y - (point.y - top) / this.place.scale;
+    this.bound();
+  }
+
+  pan(dx, dy) {
+    this.place = { ...this.place, x: this.place.x - dx / this.place.scale, y: this.place.y - dy / this.place.scale };
+    this.bound();
+  }
+
+  bound() {
+    const { queries, keys } = this.head.about;
+    const free = (at, count, room) => clamp(at, Math.min(0, count - room), Math.max(0, count - room));
+    this.place.x = free(this.place.x, keys, this.plot.width / this.place.scale);
+    this.place.y = free(this.place.y, queries, this.plot.height / this.place.scale);
+    if (this.place.x < 0) this.place.x = 0;
+    if (this.place.y < 0) this.place.y = 0;
+    this.fitted = false;
+    this.draw();
+  }
+
+  /** The place on the map under a point of the canvas, in tokens. */
+  tokenAt({ x, y }) {
+    return { x: this.place.x + (x - this.plot.left) / this.place.scale, y: this.place.y + (y - this.plot.top) / this.place.scale };
+  }
+
+  // --- listening ---
+
+  listen() {
+    const { canvas } = this;
+    this.fingers = new Map();
+    canvas.addEventListener("pointerdown", (event) => this.press(event));
+    canvas.addEventListener("pointermove", (event) => this.move(event));
+    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.release(event));
+    canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    canvas.addEventListener("dblclick", (event) => this.zoom(2, pointOf(event)));
+    canvas.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  press(event) {
+    this.canvas.setPointerCapture(event.pointerId);
+    this.fingers.set(event.pointerId, pointOf(event));
+    this.moved = false;
+  }
+
+  move(event) {
+    const point = pointOf(event);
+    const before = this.fingers.get(event.pointerId);
+    if (!before) return this.aim(point);
+    const others = [...this.fingers].filter(([id]) => id !== event.pointerId).map(([, other]) => other);
+    if (others.length === 1) this.pinch(before, point, others[0]);
+    else this.pan(point.x - before.x, point.y - before.y);
+    if (Math.hypot(point.x - before.x, point.y - before.y) > 1) this.moved = true;
+    this.fingers.set(event.pointerId, point);
+    this.canvas.toggleAttribute("data-held", true);
+  }
+
+  pinch(before, after, other) {
+    const apart = (point) => Math.hypot(point.x - other.x, point.y - other.y) || 1;
+    this.zoom(apart(after) / apart(before), { x: (after.x + other.x) / 2, y: (after.y + other.y) / 2 });
+  }
+
+  release(event) {
+    this.fingers.delete(event.pointerId);
+    this.canvas.toggleAttribute("data-held", false);
+    if (!this.moved && event.type === "pointerup") this.aim(pointOf(event), true);
+  }
+
+  wheel(event) {
+    event.preventDefault();
+    this.zoom(2 ** (-clamp(event.deltaY, -200, 200) / 240), pointOf(event));
+  }
+
+  key(event) {
+    const step = (event.shiftKey ? 10 : 1) * Math.max(1, Math.round(1 / this.place.scale));
+    const move = { ArrowLeft: [0, -step], ArrowRight: [0, step], ArrowUp: [-step, 0], ArrowDown: [step, 0] }[event.key];
+    if (move) this.cross(this.eye.state.get("query") + move[0], this.eye.state.get("key") + move[1], true);
+    else if (event.key === "+" || event.key === "=") this.zoom(2, this.crossPoint());
+    else if (event.key === "-") this.zoom(0.5, this.crossPoint());
+    else if (event.key === "0") this.fit();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** Points at what lies under the pointer. */
+  aim(point, inform = false) {
+    const { x, y } = this.tokenAt(point);
+    const { queries, keys } = this.head.about;
+    if (x < 0 || y < 0 || x >= keys || y >= queries) return;
+    this.cross(Math.floor(y), Math.floor(x), false, inform);
+  }
+
+  /** Moves the cross-hair to a query and a key. */
+  cross(i, j, follow = false) {
+    const { queries, keys } = this.head.about;
+    const [query, key] = [clamp(i, 0, queries - 1), clamp(j, 0, keys - 1)];
+    this.eye.state.set({ query, key });
+    if (follow) this.follow(query, key);
+    this.tell(query, key);
+    this.draw();
+  }
+
+  crossPoint() {
+    const { state } = this.eye;
+    return {
+      x: this.plot.left + (state.get("key") + 0.5 - this.place.x) * this.place.scale,
+      y: this.plot.top + (state.get("query") + 0.5 - this.place.y) * this.place.scale,
+    };
+  }
+
+  follow(i, j) {
+    const [wide, high] = [this.plot.width / this.place.scale, this.plot.height / this.place.scale];
+    const into = (at, from, room) => (at < from ? at : at + 1 > from + room ? at + 1 - room : from);
+    this.place = { ...this.place, x: into(j, this.place.x, wide), y: into(i, this.place.y, high) };
+  }
+
+  /** Says what stands under the cross-hair: both words and the exact weight. */
+  async tell(i, j) {
+    const asked = `${this.layer.number ?? ""}:${this.head.index}:${i}:${j}`;
+    this.asked = asked;
+    const where = `query ${i} ${quoted(this.queryWords[i])} → key ${j} ${quoted(this.keyWords[j])}`;
+    try {
+      const weight = await this.head.entry(i, j);
+      if (this.asked !== asked) return;
+      this.weight = weight;
+      this.readout.textContent = weight === null
+        ? `${where}: this page's detail ends at ${this.head.about.cell} tokens a cell`
+        : `${where}: weight ${number(weight, 6)} (${percent(weight)})`;
+      this.readout.dataset.weight = weight ?? "";
+    } catch (error) {
+      if (error.name !== "AbortError") this.readout.textContent = error.message;
+    }
+  }
+
+  // --- painting ---
+
+  look() {
+    const dark = this.eye.dark();
+    return { dark, mode: this.mode, largest: this.largest ?? 1, key: `${this.mode}:${dark}:${this.largest}` };
+  }
+
+  paint() {
+    if (!this.size || !this.place || this.size.width === 0) return;
+    const context = sharpen(this.canvas, this.size.width, this.size.height);
+    const ink = this.eye.ink();
+    context.clearRect(0, 0, this.size.width, this.size.height);
+    context.save();
+    context.beginPath();
+    context.rect(this.plot.left, this.plot.top, this.drawn().width, this.drawn().height);
+    context.clip();
+    context.fillStyle = scaleColour(0, this.eye.dark());
+    context.fillRect(this.plot.left, this.plot.top, this.plot.width, this.plot.height);
+    this.paintTiles(context);
+    paintNumbers(this, context);
+    context.restore();
+    paintCross(this, context, ink);
+    paintEdges(this, context, ink);
+    paintLabels(this, context, ink);
+  }
+
+  /** As much of the plot as there is map. */
+  drawn() {
+    const { queries, keys } = this.head.about;
+    return {
+      width: Math.min(this.plot.width, (keys - this.place.x) * this.place.scale),
+      height: Math.min(this.plot.height, (queries - this.place.y) * this.place.scale),
+    };
+  }
+
+  window() {
+    const { x, y, scale } = this.place;
+    return { left: x, top: y, right: x + this.plot.width / scale, bottom: y + this.plot.height / scale };
+  }
+
+  /** The level whose cells are about a pixel large, over all coarser ones that are there already. */
+  paintTiles(context) {
+    const { queries, keys } = this.head.about;
+    const top = coarsest(queries, keys);
+    const wanted = clamp(2 ** Math.ceil(Math.log2(1 / this.place.scale) - 0.5), 1, top);
+    context.imageSmoothingEnabled = false;
+    const look = this.look();
+    this.complete = true;
+    const first = this.tiles.find(this.head, glance(queries, keys), 0, 0);
+    this.paintTile(context, first, look);
+    // Of a very long text a rough picture comes first, and nothing gets in its way.
+    if (first.state === "waiting") return;
+    this.paintTile(context, this.tiles.find(this.head, top, 0, 0), look);
+    for (let cell = top / 2; cell >= wanted; cell /= 2) this.paintLevel(context, cell, cell === wanted, look);
+  }
+
+  paintLevel(context, cell, wanted, look) {
+    const { queries, keys } = this.head.about;
+    for (const [r, c] of covering(this.window(), cell, queries, keys)) {
+      const key = `${this.head.layer.number}:${this.head.index}:${cell}:${r}:${c}`;
+      // What lies between is drawn where it is there already; only what is wanted is asked for.
+      const tile = wanted ? this.tiles.find(this.head, cell, r, c) : this.tiles.kept.map.get(key);
+      if (tile) this.paintTile(context, tile, look);
+    }
+  }
+
+  paintTile(context, tile, look) {
+    if (tile.state === "waiting") this.complete = false;
+    if (tile.state !== "there") return;
+    const { x, y, scale } = this.place;
+    const { queries, keys } = this.head.about;
+    const [left, top] = [tile.c * TILE * tile.cell, tile.r * TILE * tile.cell];
+    // Its last cells may be cut short by the end of the matrix: it is drawn in full, and the plot's edge cuts it.
+    const [wide, high] = [tile.columns * tile.cell, tile.rows * tile.cell];
+    context.save();
+    context.beginPath();
+    context.rect(this.plot.left - x * scale, this.plot.top - y * scale, keys * scale, queries * scale);
+    context.clip();
+    context.drawImage(this.tiles.picture(tile, look), this.plot.left + (left - x) * scale, this.plot.top + (top - y) * scale, wide * scale, high * scale);
+    context.restore();
+  }
+
+  middle(i, j) {
+    return [this.plot.left + (j + 0.5 - this.place.x) * this.place.scale, this.plot.top + (i + 0.5 - this.place.y) * this.place.scale];
+  }
+
+}
+
+/** The largest weight of a key that a tile tells of. */
+function largestOf(tile, cell, keys) {
+  let most = 0;
+  for (let n = 0; n < tile.values.length; n++) {
+    const width = Math.min(cell, keys - (n % tile.columns) * cell);
+    if (tile.values[n] / width > most) most = tile.values[n] / width;
+  }
+  return most || 1;
+}
+
+function pointOf(event) {
+  return { x: event.offsetX, y: event.offsetY };
+}

@@ -1,0 +1,312 @@
+// View 3: the text itself. A token shows where it looks, and who looks at it.
+import { css, headColour, mixed } from "./colour.js";
+import { choice, clamp, el, framed, percent, sharpen, wordOf } from "./dom.js";
+import { activeHeads } from "./state.js";
+
+const LINES = 16; // drawn to each side: more would hide the text
+const FAINTEST = 0.03;
+const LISTED = 8;
+
+export function tokensView(eye) {
+  return new TokensView(eye);
+}
+
+class TokensView {
+  constructor(eye) {
+    this.eye = eye;
+    this.locked = null; // { side, at }
+    this.form = null;
+    this.flow = el("div", { class: "text" });
+    this.behind = el("canvas", { class: "behind", aria: { hidden: "true" } });
+    this.scroller = el("div", { class: "text-scroll", tabIndex: 0, role: "listbox", aria: { label: "Tokens", multiselectable: "false" } }, el("div", { class: "behind-holder" }, this.behind), this.flow);
+    this.details = el("aside", { class: "details", aria: { label: "Where the token looks, and who looks at it" } });
+    this.formChoice = choice("Form", [["text", "text"], ["columns", "two columns"]], "text", (form) => this.build(form));
+    this.hint = el("span", { class: "soft", text: "Point at a token. Click holds it, Escape lets go." });
+    this.element = el("div", { class: "view tokens" }, el("div", { class: "bar" }, this.formChoice, this.hint), el("div", { class: "split" }, this.scroller, this.details));
+    this.redraw = framed(() => this.paint());
+    this.listen();
+    this.build();
+    new ResizeObserver(() => this.measure()).observe(this.scroller);
+  }
+
+  get layer() {
+    return this.eye.layers[this.eye.state.get("layer")];
+  }
+
+  // --- the text ---
+
+  build(form = null) {
+    const { query_words: asking, key_words: asked } = this.layer.about;
+    const one = asking === asked;
+    this.form = form ?? (one ? "text" : "columns");
+    this.words = `${asking}:${asked}`;
+    const select = this.formChoice.querySelector("select");
+    select.value = this.form;
+    select.disabled = !one;
+    this.queries = this.spans("query", this.eye.words(asking));
+    this.keys = this.form === "text" ? this.queries : this.spans("key", this.eye.words(asked));
+    const column = (name, spans) => el("div", { class: "column", role: "group", aria: { label: name } }, el("h3", { text: name, aria: { hidden: "true" } }), ...spans);
+    this.flow.className = `text ${this.form}`;
+    this.flow.replaceChildren(...(this.form === "text" ? this.queries : [column("queries look", this.queries), column("keys are looked at", this.keys)]));
+    this.locked = null;
+    this.measure();
+    this.point({ side: "query", at: clamp(this.eye.state.get("query"), 0, this.queries.length - 1) });
+  }
+
+  spans(side, words) {
+    const id = this.eye.id;
+    return words.map((word, at) => el("span", {
+      class: /^\s*$/.test(word) ? "token blank" : "token", dir: "auto", role: "option", id: `${id}-${side}-${at}`,
+      text: wordOf(word, 200), aria: { selected: "false" },
+    }));
+  }
+
+  /** Where every token lies: read once, so that pointing needs no layout. */
+  measure() {
+    if (this.scroller.clientWidth === 0) return;
+    const { offsetLeft: left, offsetTop: top } = this.flow;
+    const box = (span) => ({ x: left + span.offsetLeft, y: top + span.offsetTop, width: span.offsetWidth, height: span.offsetHeight });
+    this.queryBoxes = this.queries.map(box);
+    this.keyBoxes = this.form === "text" ? this.queryBoxes : this.keys.map(box);
+    this.redraw();
+  }
+
+  // --- pointing ---
+
+  listen() {
+    const placeOf = (event) => {
+      const span = event.target.closest?.(".token");
+      if (!span) return null;
+      const [, side, at] = span.id.match(/-(query|key)-(\d+)$/);
+      return { side, at: Number(at) };
+    };
+    this.flow.addEventListener("pointerover", (event) => {
+      const place = placeOf(event);
+      if (place && !this.locked) this.point(place);
+    });
+    this.flow.addEventListener("click", (event) => {
+      const place = placeOf(event);
+      if (place) this.lock(this.locked && this.locked.at === place.at && this.locked.side === place.side ? null : place);
+    });
+    this.scroller.addEventListener("scroll", this.redraw);
+    this.scroller.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  key(event) {
+    const { side, at } = this.pointed;
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.below(1), ArrowUp: this.below(-1), Home: -at, End: 1e9 }[event.key];
+    if (event.key === "Enter" || event.key === " ") this.lock(this.locked ? null : this.pointed);
+    else if (event.key === "Escape") this.lock(null);
+    else if (event.key === "Tab" || step === undefined) return;
+    else if (this.form === "columns" && /Left|Right/.test(event.key)) this.walk(side === "query" ? "key" : "query", at);
+    else this.walk(side, at + step);
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  walk(side, at) {
+    const spans = side === "query" ? this.queries : this.keys;
+    const place = { side, at: clamp(at, 0, spans.length - 1) };
+    if (this.locked) this.locked = place;
+    this.point(place);
+    spans[place.at].scrollIntoView({ block: "nearest" });
+  }
+
+  /** How far the token below, or above, is in the order of reading. */
+  below(direction) {
+    if (this.form === "columns") return direction;
+    const { at } = this.pointed;
+    const here = this.queryBoxes[at];
+    let best = at;
+    for (let n = at + direction; n >= 0 && n < this.queryBoxes.length; n += direction) {
+      const box = this.queryBoxes[n];
+      if (Math.abs(box.y - here.y) > here.height * 2.2) break;
+      if (box.y !== here.y && (best === at || Math.abs(box.x - here.x) < Math.abs(this.queryBoxes[best].x - here.x))) best = n;
+    }
+    return best - at;
+  }
+
+  lock(place) {
+    this.locked = place;
+    this.flow.toggleAttribute("data-locked", Boolean(place));
+    if (place) this.point(place);
+  }
+
+  /** Shows one token's attention; what is asked for first comes first. */
+  async point(place) {
+    const before = this.pointed;
+    this.pointed = place;
+    const spans = place.side === "query" ? this.queries : this.keys;
+    if (before) this.spanOf(before)?.classList.remove("here");
+    this.spanOf(before)?.setAttribute("aria-selected", "false");
+    spans[place.at].classList.add("here");
+    spans[place.at].setAttribute("aria-selected", "true");
+    this.scroller.setAttribute("aria-activedescendant", spans[place.at].id);
+    this.eye.state.set(place.side === "query" ? { query: place.at } : { key: place.at });
+    await this.ask();
+  }
+
+  spanOf(place) {
+    return place && (place.side === "query" ? this.queries : this.keys)[place.at];
+  }
+
+  async ask() {
+    const { layer, pointed } = this;
+    const heads = activeHeads(this.eye.state).filter((head) => head < layer.about.heads);
+    const order = (this.order = {});
+    const still = () => this.order === order && this.layer === layer;
+    const looksFrom = pointed.side === "query" ? pointed.at : null;
+    const seenAt = this.form === "text" ? pointed.at : pointed.side === "key" ? pointed.at : null;
+    try {
+      const rows = looksFrom === null ? null : await Promise.all(heads.map((head) => layer.head(head).row(looksFrom)));
+      if (!still()) return;
+      if (rows?.includes(null)) return this.without();
+      this.show(heads, rows, null);
+      if (seenAt === null) return;
+      const columns = await Promise.all(heads.map((head) => layer.head(head).column(seenAt)));
+      if (still()) this.show(heads, rows, columns);
+    } catch (error) {
+      if (error.name !== "AbortError") this.eye.say(error.message);
+    }
+  }
+
+  without() {
+    this.details.replaceChildren(el("p", { class: "soft", text: `This page's detail ends at ${this.layer.about.cell} tokens a cell: it has no single weights. Save it with a larger budget, or look at it live.` }));
+  }
+
+  // --- showing ---
+
+  show(heads, rows, columns) {
+    const colours = heads.map((head) => headColour(head, this.eye.dark()));
+    this.looks = rows && strongest(rows, colours);
+    this.lookers = columns && strongest(columns, colours);
+    this.list(heads.length);
+    this.paint();
+    this.spanOf(this.pointed)?.setAttribute("data-shown", this.looks ? "looks" : "seen");
+  }
+
+  /** The strongest, in words and numbers. */
+  list(heads) {
+    const { pointed } = this;
+    const of = heads === 1 ? "" : `mean of ${heads} heads`;
+    const one = (side, words) => ({ at, weight, colour }) => {
+      const swatch = el("span", { class: "swatch" });
+      swatch.style.backgroundColor = css(colour);
+      const go = () => this.walk(side, at);
+      return el("li", {}, el("button", { type: "button", on: { click: go } }, swatch, el("bdi", { class: "listed", text: wordOf(words[at], 60) }), el("span", { class: "soft", text: `${at}` }), el("span", { class: "figure", text: percent(weight) })));
+    };
+    const [asking, asked] = [this.eye.words(this.layer.about.query_words), this.eye.words(this.layer.about.key_words)];
+    const word = (pointed.side === "query" ? asking : asked)[pointed.at];
+    const part = (title, found, side, words) => found && [el("h3", { text: title }), el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words)))];
+    this.details.replaceChildren(
+      el("p", { class: "pointed" }, el("bdi", { text: wordOf(word, 2000) }), el("span", { class: "soft", text: ` ${pointed.side} ${pointed.at}${word.length > 2000 ? `, ${word.length.toLocaleString("en")} characters` : ""}` })),
+      el("p", { class: "soft", text: of }),
+      ...(part("looks at", this.looks, this.form === "text" ? "query" : "key", asked) ?? []),
+      ...(part("is looked at by", this.lookers, "query", asking) ?? []),
+    );
+  }
+
+  /** Behind the text, so that words stay readable: shades, underlines and lines, as far as they can be seen. */
+  paint() {
+    const { clientWidth: width, clientHeight: height } = this.scroller;
+    if (width === 0 || !this.queryBoxes) return;
+    const context = sharpen(this.behind, width, height);
+    context.clearRect(0, 0, width, height);
+    context.translate(0, -this.scroller.scrollTop);
+    this.paintShades(context);
+    this.paintLookers(context);
+    const here = this.pointed && (this.pointed.side === "query" ? this.queryBoxes : this.keyBoxes)[this.pointed.at];
+    if (here) this.paintLines(context, here);
+  }
+
+  visible(boxes, visit) {
+    const [top, bottom] = [this.scroller.scrollTop, this.scroller.scrollTop + this.scroller.clientHeight];
+    boxes.forEach((box, at) => box.y < bottom && box.y + box.height > top && visit(box, at));
+  }
+
+  /** What is looked at, in the colours of the heads that look. */
+  paintShades(context) {
+    if (!this.looks?.most) return;
+    this.visible(this.keyBoxes, (box, at) => {
+      const share = Math.sqrt(this.looks.mean[at] / this.looks.most);
+      if (share < FAINTEST) return;
+      context.fillStyle = css(this.looks.colourAt(at), 0.8 * share);
+      context.beginPath();
+      context.roundRect(box.x, box.y, box.width, box.height, 4);
+      context.fill();
+    });
+  }
+
+  /** Who looks here, underlined. */
+  paintLookers(context) {
+    if (!this.lookers?.most) return;
+    const { warmBytes } = this.eye.ink();
+    this.visible(this.queryBoxes, (box, at) => {
+      const share = Math.sqrt(this.lookers.mean[at] / this.lookers.most);
+      if (share < FAINTEST) return;
+      context.fillStyle = css(warmBytes, 0.25 + 0.75 * share);
+      context.fillRect(box.x, box.y + box.height, box.width, 1 + 3 * share);
+    });
+  }
+
+  paintLines(context, here) {
+    const columns = this.form === "columns";
+    const { warmBytes } = this.eye.ink();
+    for (const { at, weight, colour } of this.looks?.strongest ?? []) {
+      if (this.keyBoxes[at] !== here) oneLine(context, here, this.keyBoxes[at], colour, Math.sqrt(weight / this.looks.most), columns, []);
+    }
+    for (const { at, weight, colour } of this.lookers?.strongest ?? []) {
+      if (this.queryBoxes[at] !== here) oneLine(context, this.queryBoxes[at], here, columns ? colour : warmBytes, Math.sqrt(weight / this.lookers.most), columns, columns ? [] : [3, 3]);
+    }
+  }
+
+  update(changed) {
+    if (changed.has("layer")) {
+      const { query_words: asking, key_words: asked } = this.layer.about;
+      if (this.words !== `${asking}:${asked}`) return this.build();
+    }
+    if (changed.has("layer") || changed.has("heads") || changed.has("dark")) this.ask();
+  }
+
+  shown() {
+    this.measure();
+  }
+}
+
+function oneLine(context, from, to, colour, share, columns, dashes) {
+  const [x1, x2] = columns ? [from.x + from.width + 3, to.x - 3] : [from.x + from.width / 2, to.x + to.width / 2];
+  const [y1, y2] = columns ? [from.y + from.height / 2, to.y + to.height / 2] : [from.y, to.y];
+  const bend = columns ? (x2 - x1) / 2 : 0;
+  const lift = columns ? 0 : Math.min(34, 8 + Math.abs(x2 - x1) / 8);
+  context.strokeStyle = css(colour, 0.15 + 0.75 * share);
+  context.lineWidth = 0.75 + 2.25 * share;
+  context.setLineDash(dashes);
+  context.beginPath();
+  context.moveTo(x1, y1);
+  context.bezierCurveTo(x1 + bend, y1 - lift, x2 - bend, y2 - lift, x2, y2);
+  context.stroke();
+}
+
+/** The mean over heads, the colour of each place, and the strongest places. */
+function strongest(parts, colours) {
+  const { length } = parts[0];
+  const mean = new Float32Array(length);
+  for (const part of parts) for (let n = 0; n < length; n++) mean[n] += part[n] / parts.length;
+  let most = 0;
+  for (const weight of mean) if (weight > most) most = weight;
+  const colourAt = (n) => (parts.length === 1 ? colours[0] : mixed(colours, parts, n));
+  return { mean, most, colourAt, strongest: best(mean, LINES).map((at) => ({ at, weight: mean[at], colour: colourAt(at) })) };
+}
+
+/** The places of the largest values, largest first; none that is 0. */
+function best(values, count) {
+  const found = [];
+  for (let n = 0; n < values.length; n++) {
+    if (!(values[n] > 0) || (found.length === count && values[n] <= values[found[count - 1]])) continue;
+    let at = found.length;
+    while (at > 0 && values[found[at - 1]] < values[n]) at--;
+    found.splice(at, 0, n);
+    if (found.length > count) found.pop();
+  }
+  return found;
+}

@@ -1,0 +1,31 @@
+"""Something to try by hand in a live view: the page sends what the hand did, and shows what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["draw", "digits", "corners", "matrix"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a page offers, and who answers.
+
+    ===========  ======================================  ====================================================
+    kind         the page sends                          and gets
+    ===========  ======================================  ====================================================
+    ``draw``     ``pixels`` (H·W) 0 … 255, ``query``     ``probabilities``, ``looks`` (P) of that patch or null
+    ``digits``   ``digits``, a string                    ``probability``, ``weights``
+    ``corners``  ``points``, two of [x, y]               ``finished``: one {name, points, weights} a model
+    ``matrix``   ``matrix``, ``mask``, ``scale``         ``scores``, ``masked``, ``weights``, ``context``
+    ===========  ======================================  ====================================================
+
+    ``answer`` raises a ValueError where it can't take what was sent.
+    """
+
+    kind: Kind
+    answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What the page must know: sizes, names, an example."""

@@ -1,0 +1,245 @@
+"""`mirada view RUN`: every system's attention, as the model has it, and what can be tried by hand."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import mirada
+from mirada.cli import main
+from mirada.cli.exhibits import exhibit, walkthrough
+from mirada.cli.trials import matrix_trial, trials
+from mirada.view.answers import Answers
+from mirada.view.server import HOST, Server
+
+RUNS = {
+    "pixels": ("pixels", {}),
+    "wide": ("patches", {"model": "wide"}),
+    "narrow": ("patches", {"model": "narrow"}),
+    "features": ("patches", {"model": "features"}),
+    "block": ("patches", {"model": "block", "blocks": 2}),
+    "mlp": ("patches", {"model": "mlp"}),
+    "single": ("squares", {"epochs": 20}),
+    "multihead": ("squares", {"attention": "multihead", "variable_length": True}),
+    "none": ("squares", {"attention": "none"}),
+    "counting": ("counting", {"steps_per_epoch": 10}),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs of one epoch, trained when first asked for."""
+    kept, home = {}, tmp_path_factory.mktemp("runs")
+
+    def run(name):
+        if name not in kept:
+            system, settings = RUNS[name]
+            kept[name] = mirada.train(system, out=home / name, progress=False, **({"epochs": 1} | settings))
+        return kept[name]
+
+    return run
+
+
+def weights_of(run, index):
+    """What the model itself says, by its own `need_weights`: (H, L, S) a layer."""
+    with torch.no_grad():
+        if run.name == "squares":
+            data = run.data.test
+            _, weights = run.model(data.source[index : index + 1], data.lengths[index : index + 1])
+            return [weights[:, 0] if weights.ndim == 4 else weights]
+        if run.name == "counting":
+            return [run.model(run.data.test[0][index : index + 1])[1]]
+        if run.name == "pixels":
+            return [run.model.looks(run.data.images.test_images[index : index + 1])]
+        return [layer[0] for layer in run.model.looks(run.data.test_images[index : index + 1])]
+
+
+@pytest.mark.parametrize("name", ["pixels", "wide", "narrow", "features", "block", "single", "multihead", "counting"])
+def test_what_is_shown_are_the_models_own_weights(runs, name, tmp_path):
+    run = runs(name)
+    shown = exhibit(run, 3)
+    for layer, wanted in zip(shown.layers, weights_of(run, 3), strict=True):
+        torch.testing.assert_close(layer.matrix.dense(), wanted, atol=1e-6, rtol=0)
+    view = mirada.view(shown.layers, labels=shown.labels, image=shown.image, patch=shown.patch, title=shown.title)
+    assert view.save(tmp_path / "page.html").stat().st_size < 2e6
+
+
+@pytest.mark.parametrize(("name", "error"), [("mlp", "no attention to look at"), ("none", "nothing to look at")])
+def test_models_without_attention(runs, name, error):
+    with pytest.raises(ValueError, match=error):
+        exhibit(runs(name))
+
+
+def test_an_example_that_isnt_there(runs):
+    with pytest.raises(ValueError, match="example=9999 is not among the"):
+        exhibit(runs("block"), 9999)
+
+
+# --- the command ---
+
+
+def test_a_page_is_saved_from_the_command_line(runs, tmp_path, capsys):
+    out = tmp_path / "page.html"
+    assert main(["view", str(runs("block").folder.path), "--save", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    assert out.read_text().startswith("<!doctype html>")
+    assert main(["view", "walkthrough", "--save", str(out)]) == 0
+
+
+def test_folders_that_cant_be_looked_into(runs, tmp_path, capsys):
+    assert main(["view", str(tmp_path)]) == 2
+    assert "is no run's folder" in capsys.readouterr().err
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "settings.json").write_text((runs("block").folder.path / "settings.json").read_text())
+    assert main(["view", str(broken)]) == 2
+    assert "has no model.safetensors" in capsys.readouterr().err
+    assert main(["view", str(runs("block").folder.path), "--beside", str(runs("single").folder.path)]) == 2
+    assert "only two runs of squares" in capsys.readouterr().err
+
+
+def test_the_command_serves_until_ctrl_c(runs):
+    command = [sys.executable, "-m", "mirada", "view", str(runs("single").folder.path), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"http://{HOST}:")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+
+
+# --- by hand ---
+
+
+def test_a_drawn_digit_is_named_and_looked_into(runs):
+    run = runs("block")
+    tried = trials(run)["try"]
+    image = run.data.test_images[5]
+    said = tried.answer({"pixels": image.flatten().tolist(), "query": 6})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.tensor(said["probabilities"]), run.model(image[None]).softmax(-1)[0])
+    torch.testing.assert_close(torch.tensor(said["looks"]), weights_of(run, 5)[-1].mean(0)[6])
+
+
+def test_a_pixel_looks_as_it_does_in_the_model(runs):
+    run = runs("pixels")
+    image = run.data.images.test_images[2]
+    said = trials(run)["try"].answer({"pixels": image.flatten().tolist(), "query": 11})
+    torch.testing.assert_close(torch.tensor(said["looks"]), weights_of(run, 2)[0][0, 11])
+
+
+def test_an_mlp_can_be_drawn_for_too(runs):
+    tried = trials(runs("mlp"))["try"]
+    assert tried.answer({"pixels": tried.about["example"]})["looks"] is None
+
+
+def test_ten_digits_are_judged(runs):
+    run = runs("counting")
+    said = trials(run)["try"].answer({"digits": "2242000219"})
+    with torch.no_grad():
+        logits, weights = run.model(torch.tensor([[2, 2, 4, 2, 0, 0, 0, 2, 1, 9]]))
+    assert said["probability"] == pytest.approx(float(logits.sigmoid()))
+    torch.testing.assert_close(torch.tensor(said["weights"]), weights[0, 0])
+
+
+def test_a_square_is_finished_with_and_without_attention(runs):
+    points = [[-1.0, 1.0], [1.0, 1.0]]
+    one, other = trials(runs("multihead"), runs("none"))["try"].answer({"points": points})["finished"]
+    assert (one["name"], other["name"]) == ("attention: multihead", "attention: none")
+    with torch.no_grad():
+        predicted, _ = runs("none").model(torch.tensor([points]), torch.tensor([2]))
+    torch.testing.assert_close(torch.tensor(other["points"]), predicted[0])
+    assert other["weights"] is None
+    torch.testing.assert_close(torch.tensor(one["weights"]).sum(-1), torch.ones(2))
+
+
+def test_a_matrix_and_its_mask_are_edited():
+    x = walkthrough().layers[0].value[0]
+    mask = torch.ones(5, 5)
+    mask[:, 4] = 0
+    mask[2] = 0
+    said = matrix_trial(x).answer({"matrix": x.tolist(), "mask": mask.tolist(), "scale": 1})
+    percents = [[round(100 * weight) for weight in row] for row in said["weights"]]
+    assert percents[0] == [23, 24, 26, 27, 0]
+    assert percents[2] == [0, 0, 0, 0, 0]
+    assert said["masked"][0][4] is None
+
+
+@pytest.mark.parametrize("given", [{}, {"digits": "12"}, {"digits": 3}, {"digits": "٣" * 10}])
+def test_digits_that_are_none(runs, given):
+    with pytest.raises(ValueError, match="10 digits are wanted"):
+        trials(runs("counting"))["try"].answer(given)
+
+
+@pytest.mark.parametrize("points", [None, [[0, 0]], [[0, 0], [0, 1e9]], [["a", 0], [0, 0]], [[None, 0], [0, 0]], "x"])
+def test_points_that_are_none(runs, points):
+    with pytest.raises(ValueError, match="points must be numbers"):
+        trials(runs("single"))["try"].answer({"points": points})
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["block", "counting", "single"])
+def test_results_follow_the_hand(browser, runs, name):
+    run = runs(name)
+    shown = exhibit(run)
+    view = mirada.view(shown.layers, labels=shown.labels, image=shown.image, patch=shown.patch, trials=trials(run))
+    server = Server(Answers(view.scene), trials=view.trials)
+    server.start()
+    page, complaints = browser.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(server.address)
+    page.get_by_role("tab", name="Try it").click()
+    said = {
+        "block": page.locator(".class-bars"),
+        "counting": page.locator(".digit-cells"),
+        "single": page.locator(".try-part").last,
+    }[name]
+    said.locator(".figure").first.wait_for()
+    before = said.text_content()
+    since = time.perf_counter()
+    if name == "counting":
+        page.locator(".digits-input").fill("2222222222")
+    elif name == "block":
+        page.get_by_role("button", name="Clear").click()
+    else:
+        for _ in range(12):
+            page.locator(".square").press("ArrowRight")
+    while said.text_content() == before:
+        assert time.perf_counter() - since < 10
+    page.close()
+    server.stop()
+    assert complaints == []
+
+
+# --- in a notebook ---
+
+
+def test_a_widget_answers_what_its_browser_side_asks():
+    weights = torch.softmax(torch.randn(2, 5, 5), -1)
+    widget = mirada.view(weights, title="in a notebook", height=300).widget()
+    sent = []
+    widget.send = lambda content, buffers=None: sent.append((content, buffers))
+    assert (widget.scene["title"], widget.height) == ("in a notebook", 300)
+    assert "export default { render }" in str(widget._esm)
+    for message in (
+        {"id": "a", "question": "row", "parameters": {"layer": 0, "head": 1, "query": 2}},
+        {"id": "b", "question": "row", "parameters": {"layer": 7}},
+        "nonsense",
+    ):
+        widget._handle_custom_msg(message, [])
+    (first, (body,)), (second, _) = sent
+    assert first == {"answer": "a"}
+    torch.testing.assert_close(torch.frombuffer(bytearray(body), dtype=torch.float32), weights[1, 2])
+    assert second == {"answer": "b", "error": "layer must be a whole number from 0 to 0, got '7'"}
+
+
+def test_the_notebook_extra_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    with pytest.raises(RuntimeError, match=r"pip install 'mirada\[notebook\]', or save it as a page"):
+        mirada.view(torch.softmax(torch.randn(2, 5, 5), -1)).widget()
