@@ -81,12 +81,14 @@ class View:
             RuntimeError: the extra `view` (starlette, uvicorn) is missing.
         """
         server = Server(Answers(self.scene), port, self.trials)
-        # From the moment that the address is told, Ctrl-C is the way to stop, and no error.
-        with contextlib.suppress(KeyboardInterrupt):
+
+        def ready() -> None:
             say(f"{server.address}  (Ctrl-C stops)")
             if browser and not _opened(server.address):
                 say("no browser could be opened: open this address by hand")
-            server.run()
+
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(ready)
         server.close()
 
 

@@ -7,7 +7,7 @@ import errno
 import secrets
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -69,8 +69,16 @@ class Server:
         """Where the page is."""
         return f"http://{HOST}:{self._port}/{self._token}/"
 
-    def run(self) -> None:
-        """Serve until Ctrl-C, which is raised as a KeyboardInterrupt."""
+    def run(self, ready: Callable[[], object]) -> None:
+        """Serve until Ctrl-C, raised as a KeyboardInterrupt. ``ready`` is called, beside it, once that can be."""
+        begin = self._server.startup
+
+        async def startup(sockets: list[socket.socket] | None = None) -> None:
+            await begin(sockets=sockets)
+            # In a thread, since opening a browser may take until it is closed again.
+            asyncio.get_running_loop().run_in_executor(self._pool, ready)
+
+        self._server.startup = startup
         self._server.run([self._socket])
 
     def start(self) -> None:
