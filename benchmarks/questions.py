@@ -79,7 +79,7 @@ def costs(lengths: list[int], rounds: int) -> list[dict[str, Any]]:
     for length in lengths:
         query, key, value = tensors(length)
         asked = questions(query, key)
-        works: dict[str, Callable[[], Any]] = {"sdpa": lambda: scaled_dot_product_attention(query, key, value)}  # noqa: B023
+        works: dict[str, Callable[[], Any]] = {"sdpa": lambda: scaled_dot_product_attention(query, key, value)}  # noqa: B023 - run within its round
         works |= asked
         if length <= DENSE_UP_TO:
             works |= {f"dense {name}": work for name, work in built(query, key).items()}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def weights(query: Tensor, key: Tensor, visible: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """The attention matrix of hand: one loop over nothing, zeros where nothing is seen."""
+    """The attention matrix, zeros where nothing is seen."""
     scores = scale * torch.einsum("...ie,...je->...ij", query.double(), key.double())
     if bias is not None:
         scores = scores + bias.double()

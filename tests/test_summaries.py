@@ -109,3 +109,5 @@ def test_bad_input_is_named(ask, message: str):
 def test_a_share_needs_a_boolean_mask():
     with pytest.raises(TypeError, match="where to look, not how much"):
         some().share(torch.zeros(9, 9))
+    with pytest.raises(TypeError, match="where to look, got None"):
+        some().where(None)  # type: ignore[arg-type]

@@ -169,7 +169,8 @@ class AttentionMatrix:
     def where(self, mask: Mask | Tensor) -> AttentionMatrix:
         """The attention to those keys only that another mask shows too: a matrix of its own, rows with sum 1."""
         rule = as_mask(mask)
-        assert rule is not None, "a mask is needed"
+        if rule is None:
+            raise TypeError("mask must be a mask or a tensor: where to look, got None")
         rule = rule.fit(self._scores.leading, self._scores.queries, self._scores.keys, self.device)
         return self._of(replace(self._scores, mask=rule if self.mask is None else self.mask & rule))
 
@@ -330,7 +331,8 @@ class AttentionMatrix:
     def _version(self) -> tuple[int, int]:
         """Changes when query or key is written to, so that no normaliser outlives its scores."""
         # Inference tensors keep no count, and can't be written to outside inference mode.
-        return tuple(0 if t.is_inference() else t._version for t in (self.query, self.key))  # type: ignore[return-value]
+        query, key = (0 if tensor.is_inference() else tensor._version for tensor in (self.query, self.key))
+        return query, key
 
 
 class TransposedMatrix:

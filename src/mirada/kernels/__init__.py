@@ -58,7 +58,7 @@ def attend(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _attend(scores: Scores, value: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
-    return _Attend.apply(scores.query, scores.key, value, scores, kernel)  # type: ignore[return-value]
+    return _Attend.apply(scores.query, scores.key, value, scores, kernel)
 
 
 def known_normalisers(scores: Scores) -> Tensor:
@@ -72,7 +72,7 @@ def logsumexp(scores: Scores, known: Tensor) -> Tensor:
     scores = scores.precise()
     if choose(scores)[0] == "plain":
         return plain.logsumexp(scores)
-    return _Known.apply(scores.query, scores.key, scores, known)  # type: ignore[return-value]
+    return _Known.apply(scores.query, scores.key, scores, known)
 
 
 def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
     kernel, _ = choose(scores)
     if kernel == "plain":
         return _plain_entropy(scores), plain.logsumexp(scores)
-    return _Entropy.apply(scores.query, scores.key, scores, kernel)  # type: ignore[return-value]
+    return _Entropy.apply(scores.query, scores.key, scores, kernel)
 
 
 def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
@@ -89,14 +89,14 @@ def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
     kernel, _ = choose(scores, x)
     if kernel == "plain":
         return plain.weights(scores).mT @ x
-    return _Transposed.apply(scores.query, scores.key, x, scores, known, kernel)  # type: ignore[return-value]
+    return _Transposed.apply(scores.query, scores.key, x, scores, known, kernel)
 
 
 class _Attend(torch.autograd.Function):
     """A @ V with its normalisers. Keeps inputs and outputs, O(L + S), and forms the weights again on the way back."""
 
     @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scores: Scores, kernel: Kernel
     ) -> tuple[Tensor, Tensor]:
         context, found = _products(kernel).forward(scores, value)
@@ -124,7 +124,7 @@ class _Known(torch.autograd.Function):
     """Normalisers that were found before, given a gradient."""
 
     @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
         ctx: Any, query: Tensor, key: Tensor, scores: Scores, known: Tensor
     ) -> Tensor:
         ctx.save_for_backward(query, key, known)
@@ -144,7 +144,7 @@ class _Entropy(torch.autograd.Function):
     """Entropies and, undifferentiated, the normalisers that come with them."""
 
     @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
         ctx: Any, query: Tensor, key: Tensor, scores: Scores, kernel: Kernel
     ) -> tuple[Tensor, Tensor]:
         found, known = entropies.forward(scores, kernel)
@@ -166,7 +166,7 @@ class _Transposed(torch.autograd.Function):
     """Aᵀ @ X. Its gradients are those of A @ dY with X as the incoming gradient, since ⟨dY, Aᵀ X⟩ = ⟨A dY, X⟩."""
 
     @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
         ctx: Any, query: Tensor, key: Tensor, x: Tensor, scores: Scores, known: Tensor, kernel: Kernel
     ) -> Tensor:
         ctx.save_for_backward(query, key, x, known)

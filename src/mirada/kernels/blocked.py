@@ -50,7 +50,8 @@ def backward(
             grad_scores = grad_scores + weights * grad_logsumexp[..., rows, None].to(weights.dtype)
         grads[0][..., rows, :] = scores.scale * (grad_scores @ key[..., columns, :])
         grads[1][..., columns, :] += scores.scale * (grad_scores.mT @ query[..., rows, :])
-    return tuple(grad.to(dtype) for grad, dtype in zip(grads, dtypes, strict=True))  # type: ignore[return-value]
+    grad_query, grad_key, grad_value = (grad.to(dtype) for grad, dtype in zip(grads, dtypes, strict=True))
+    return grad_query, grad_key, grad_value
 
 
 def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ from mirada.masks import Mask, is_causal
 
 _ELEMENTS = 1 << 22  # of a band's mask: 16 MB in float32
 _HEIGHT = 256  # queries of a band at the most: a taller one looks at more keys that it may not see
-_flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-_flash_backward = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
+_flash: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_flash_backward: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
 
 @cache
@@ -31,8 +32,8 @@ def available() -> bool:
     try:
         query, key = torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 2, 1)
         value = torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)
-        context, logsumexp = _flash(query, key, value, 0.0, False, attn_mask=None, scale=1.0)  # type: ignore[misc]
-        _flash_backward(context, query, key, value, context, logsumexp, 0.0, False, attn_mask=None, scale=1.0)  # type: ignore[misc]
+        context, logsumexp = _flash(query, key, value, 0.0, False, attn_mask=None, scale=1.0)
+        _flash_backward(context, query, key, value, context, logsumexp, 0.0, False, attn_mask=None, scale=1.0)
         return abs(context.item() - 0.5) < 1e-6 and abs(logsumexp.item() - 0.6931472) < 1e-6
     except (TypeError, RuntimeError):
         return False
@@ -75,7 +76,7 @@ def backward(
         if piece.empty:
             continue
         rows, columns = (..., piece.rows, slice(None)), (..., piece.columns, slice(None))
-        parts = _flash_backward(  # type: ignore[misc]
+        parts = _flash_backward(
             grads[rows],
             query[rows],
             key[columns],
@@ -90,10 +91,11 @@ def backward(
         for total, part, where in zip(totals, parts, (rows, columns, columns), strict=True):
             total[where] += part
     targets = (scores.query, scores.key, value)
-    return tuple(  # type: ignore[return-value]
+    grad_query, grad_key, grad_value = (
         total[..., : target.shape[-1]].reshape(target.shape).to(target.dtype)
         for total, target in zip(totals, targets, strict=True)
     )
+    return grad_query, grad_key, grad_value
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class _Piece:
 
 def _product(bands: tuple[Tensor, Tensor, Tensor], piece: _Piece, scores: Scores) -> tuple[Tensor, Tensor]:
     mask = piece.mask(scores)
-    context, logsumexp = _flash(*bands, 0.0, piece.causal, attn_mask=mask, scale=scores.scale)  # type: ignore[misc]
+    context, logsumexp = _flash(*bands, 0.0, piece.causal, attn_mask=mask, scale=scores.scale)
     return context, _correct_empty_rows(logsumexp, mask)
 
 
@@ -162,7 +164,8 @@ def _same_width(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tens
     Zeros in the padding add nothing to a score, and give columns of context that are cut off afterwards.
     """
     width = max(query.shape[-1], value.shape[-1])
-    return tuple(_side_by_side(_four_dimensional(t, t.shape[:-2]), width) for t in (query, key, value))  # type: ignore[return-value]
+    query, key, value = (_side_by_side(_four_dimensional(t, t.shape[:-2]), width) for t in (query, key, value))
+    return query, key, value
 
 
 def _side_by_side(tensor: Tensor, width: int) -> Tensor:

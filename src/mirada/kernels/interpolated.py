@@ -31,7 +31,7 @@ def context(scores: Scores, value: Tensor) -> Tensor | None:
     keys, mean = keys - keys.mean(-1, keepdim=True), value.mean(-2, keepdim=True)
     nodes = _first_guess(times.detach(), keys.detach())
     while nodes is not None and nodes * _WORTHWHILE <= scores.queries:
-        found, converged = _Interpolated.apply(times, keys, value - mean, nodes)  # type: ignore[misc]
+        found, converged = _Interpolated.apply(times, keys, value - mean, nodes)
         if converged:
             return found + mean
         nodes = nodes * 3 // 2
@@ -49,7 +49,7 @@ class _Interpolated(torch.autograd.Function):
     """g(t) for all queries at once, and whether the polynomial has converged."""
 
     @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
         ctx: Any, times: Tensor, keys: Tensor, value: Tensor, nodes: int
     ) -> tuple[Tensor, bool]:
         low, high = times.amin(-1, keepdim=True), times.amax(-1, keepdim=True)  # (*leading, 1)
