@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import mirada
 import reference
 from mirada import AttentionMatrix, kernels, masks
-from mirada.kernels import Scores, blocked, fused, interpolated
+from mirada.kernels import Scores, blocked, formed, fused, interpolated
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -125,3 +126,73 @@ def test_a_learned_mask_gets_its_gradient():
     again = bias.detach().clone().requires_grad_()
     (torch.softmax(query @ key.T / 2 + again, -1) @ value).square().sum().backward()
     torch.testing.assert_close(bias.grad, again.grad)
+
+
+ATTENTIONS = {
+    "context alone": lambda q, k, v, m: mirada.attention(q, k, v, m),
+    "context beside its weights": lambda q, k, v, m: mirada.attention(q, k, v, m, need_weights=True)[0],
+    "weights": lambda q, k, v, m: mirada.attention(q, k, v, m, need_weights=True)[1],
+}
+
+
+@pytest.mark.parametrize("ask", ATTENTIONS.values(), ids=ATTENTIONS)
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3), (2, 1, 3)])
+def test_attention_and_its_gradients_agree_with_float64(ask, name: str, leading: tuple[int, ...], monkeypatch):
+    # Small pieces, so that there are several: whole examples, heads, and rows of one head.
+    for elements in (1 << 12, 1 << 18):
+        monkeypatch.setattr(formed, "_ELEMENTS", elements)
+        mask = MASKS[name]
+        if leading[:1] != (2,) and name in ("padding", "all at once"):
+            mask = masks.padding([120], 300) & masks.no_peek(300)  # of the batch that is there
+            leading = leading or (1,)
+        torch.manual_seed(0)
+        inputs = [torch.randn(*leading, 300, 16, requires_grad=True) for _ in range(3)]
+        exact_inputs = [t.detach().double().requires_grad_() for t in inputs]
+        visible, bias = (torch.tensor(True), None) if mask is None else mask.materialise(leading, 300, 300)
+        weights = reference.weights(*exact_inputs[:2], visible.expand(*leading, 300, 300), bias, 0.25)
+        exact = weights if ask is ATTENTIONS["weights"] else weights @ exact_inputs[2]
+        found = ask(*inputs, mask)
+        torch.testing.assert_close(found.double(), exact, atol=2e-6, rtol=0)
+        direction = torch.randn_like(found)
+        grads = torch.autograd.grad(found, inputs, direction, allow_unused=True)
+        wanted = torch.autograd.grad(exact, exact_inputs, direction.double(), allow_unused=True)
+        for one, other in zip(grads, wanted, strict=True):
+            if other is not None:
+                torch.testing.assert_close(one.double(), other, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("ask", ATTENTIONS.values(), ids=ATTENTIONS)
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf])
+@pytest.mark.parametrize("kind", ["rule", "tensor", "numbers"])
+def test_nothing_comes_through_a_mask(ask, poison: float, kind: str):
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 3, length, 4) for length in (7, 8, 8)]
+    mask = masks.no_peek(7, 8, align="start")  # nobody sees the last key
+    if kind != "rule":
+        visible = torch.ones(7, 8, dtype=torch.bool).tril()
+        mask = visible if kind == "tensor" else torch.zeros(7, 8).masked_fill(~visible, -torch.inf)
+    poisoned = [inputs[0], *(t.index_fill(2, torch.tensor([7]), poison) for t in inputs[1:])]
+    with torch.no_grad():
+        torch.testing.assert_close(ask(*poisoned, mask)[..., :7, :], ask(*inputs, mask)[..., :7, :])
+    leaves, clean = ([t.clone().requires_grad_() for t in some] for some in (poisoned, inputs))
+    for some in (leaves, clean):
+        ask(*some, mask).square().sum().backward()
+    for one, other in zip(leaves, clean, strict=True):
+        if other.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_weights_have_gradients_of_gradients():
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 300, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+
+    def slope(*inputs: Tensor) -> Tensor:
+        context, weights = mirada.attention(*inputs, masks.no_peek(300), need_weights=True)
+        (grad,) = torch.autograd.grad(context.square().sum() + weights.square().sum(), inputs[1], create_graph=True)
+        return grad.square().sum()
+
+    found = torch.autograd.grad(slope(*inputs), inputs)
+    nudge = torch.randn_like(inputs[0]) * 1e-5
+    moved = slope(inputs[0] + nudge, *inputs[1:]) - slope(inputs[0] - nudge, *inputs[1:])
+    torch.testing.assert_close((found[0] * nudge).sum() * 2, moved, rtol=1e-5, atol=0)

@@ -41,6 +41,8 @@ class Mask(ABC):
     same_for_all_queries: bool = False
     #: Whether gradients flow into the mask: a learned bias.
     requires_grad: bool = False
+    #: Whether the mask, or a part of it, is held as a tensor of queries × keys.
+    is_tensor: bool = False
 
     @abstractmethod
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
@@ -299,6 +301,7 @@ class _Documents(Mask):
 @dataclass(frozen=True, eq=False)
 class _Dense(Mask):
     tensor: Tensor  # once fitted (*leading or ones, L, S)
+    is_tensor = True
 
     @property
     def additive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - follows from the tensor
@@ -319,8 +322,7 @@ class _Dense(Mask):
             raise ValueError(
                 f"mask of shape {tuple(self.tensor.shape)} does not broadcast to the matrix's shape {wanted}"
             )
-        tensor = self.tensor.to(device).reshape(shape).expand(*shape[:-2], queries, keys)
-        return replace(self, tensor=tensor)
+        return _Dense(self.tensor.to(device).reshape(shape).expand(*shape[:-2], queries, keys))
 
     def pick(self, leading: Sequence[int], index: Any) -> Mask:
         return replace(self, tensor=self.tensor.expand(*leading, *self.tensor.shape[-2:])[index])
@@ -332,7 +334,8 @@ class _Dense(Mask):
         return self.tensor[..., i, j] if self.additive else None
 
     def block(self, rows: slice, columns: slice, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        block = self.tensor[..., rows, columns]
+        whole = (rows.stop - rows.start, columns.stop - columns.start) == self.tensor.shape[-2:]
+        block = self.tensor if whole else self.tensor[..., rows, columns]
         return self._may_look(block), block if self.additive else None
 
     def _may_look(self, entries: Tensor) -> Tensor:
@@ -355,6 +358,10 @@ class _And(Mask):
     @property
     def requires_grad(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - likewise
         return self.one.requires_grad or self.other.requires_grad
+
+    @property
+    def is_tensor(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - likewise
+        return self.one.is_tensor or self.other.is_tensor
 
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
         sizes = (leading, queries, keys, device)

@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mirada import binning, kernels
-from mirada.kernels import Scores, normalisers, plain
-from mirada.masks import Mask, Part, as_mask
+from mirada.kernels import Scores, direct, normalisers, plain
+from mirada.masks import Mask, as_mask
 
 __all__ = ["AttentionMatrix", "attention"]
 
@@ -66,8 +66,10 @@ class AttentionMatrix:
         self.query, self.key = query, key
         self._groups = _groups(query, key, enable_gqa)
         key = _repeat_heads(key, self._groups)
-        leading = _common_leading(query, key)
-        query, key = query.expand(*leading, *query.shape[-2:]), key.expand(*leading, *key.shape[-2:])
+        leading = query.shape[:-2]
+        if leading != key.shape[:-2]:
+            leading = _common_leading(query, key)
+            query, key = query.expand(*leading, *query.shape[-2:]), key.expand(*leading, *key.shape[-2:])
         rule = as_mask(mask)
         self.mask = None if rule is None else rule.fit(leading, query.shape[-2], key.shape[-2], query.device)
         self.scale = _default_scale(query.shape[-1]) if scale is None else float(scale)
@@ -100,9 +102,7 @@ class AttentionMatrix:
     def __getitem__(self, index: Any) -> AttentionMatrix:
         """The matrix of one head, one example, …: leading dimensions are indexed, the tensors stay shared."""
         index = _leading_index(index, self._scores.leading)
-        scores, mask = self._scores, self.mask
-        mask = None if mask is None else mask.pick(scores.leading, index)
-        part = self._of(Scores(scores.query[index], scores.key[index], mask, self.scale))
+        part = self._of(self._scores.part(index))
         known = self._cached()
         if known is not None:
             part._remember(known[index])
@@ -120,11 +120,12 @@ class AttentionMatrix:
         """The context A @ V: value (..., S, Ev) -> (..., L, Ev). Fused, differentiable in query, key and value."""
         if not isinstance(value, Tensor):
             return NotImplemented
+        scores = self._scores
+        if scores.mask is None and direct.takes(scores.query, scores.key, value) and not _graph(scores, value):
+            return functional.scaled_dot_product_attention(scores.query, scores.key, value, scale=scores.scale)
         if value.ndim == 1:
             return (self @ value[:, None])[..., 0]
-        value = self._operand("value", value, self._scores.keys)
-        direct = _direct(self._scores, value)
-        return kernels.context(self._scores, value) if direct is None else direct
+        return kernels.context(scores, self._operand("value", value, scores.keys))
 
     def logsumexp(self) -> Tensor:
         """The normaliser of each row, log Σ_j exp(score_ij): (..., L), in float32 at least. Differentiable."""
@@ -271,13 +272,13 @@ class AttentionMatrix:
         scores = self._scores.precise()
         width = max(16, scores.width)
         if columns == slice(0, scores.keys) and bins <= width:
-            return _grouped(_part(scores, rows, columns), bins)[0]
+            return _grouped(scores.rectangle(rows, columns), bins)[0]
         known = self._precise_normalisers()[..., rows]
         if known.numel() * (columns.stop - columns.start) <= _SMALL:
             return binning.sum_columns(normalisers.weights(scores.block(rows, columns), known), bins)
         sums = []
         for keys, count in binning.chunks(columns, bins, width):
-            inside, own = _grouped(_part(scores, rows, keys), count)
+            inside, own = _grouped(scores.rectangle(rows, keys), count)
             sums.append(inside * normalisers.weights(own[..., None], known))
         return torch.cat(sums, -1)
 
@@ -289,6 +290,8 @@ class AttentionMatrix:
         leading = self._scores.leading
         if self._groups > 1 and tensor.ndim > 2 and tensor.shape[-3] * self._groups == leading[-1]:
             tensor = _repeat_heads(tensor, self._groups)
+        if tensor.shape[:-2] == leading:
+            return tensor
         try:
             return tensor.expand(*leading, *tensor.shape[-2:])
         except RuntimeError:
@@ -382,7 +385,8 @@ def attention(
         need_weights: give the weights too, (..., L, S), per head and before dropout; they cost L × S memory.
 
     Returns:
-        The context (..., L, Ev), or (context, weights).
+        The context (..., L, Ev), or (context, weights). Differentiable; where torch's fused call takes the inputs as
+        they are, once only: ``AttentionMatrix(query, key) @ value`` gives gradients of gradients as well.
 
     >>> import torch
     >>> context, weights = attention(torch.zeros(1, 2), torch.zeros(2, 2), torch.eye(2), need_weights=True)
@@ -391,37 +395,30 @@ def attention(
     """
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f"dropout_p must be at least 0 and less than 1, got {dropout_p}")
+    if mask is None and not (need_weights or dropout_p or enable_gqa) and direct.takes(query, key, value):
+        return functional.scaled_dot_product_attention(query, key, value, scale=scale)
     matrix = AttentionMatrix(query, key, mask, scale=scale, enable_gqa=enable_gqa)
-    if not need_weights and dropout_p == 0.0:
-        return matrix @ value
-    weights = plain.weights(matrix._scores)
-    kept = functional.dropout(weights, dropout_p) if dropout_p else weights
-    context = plain.context(kept, matrix._operand("value", value, key.shape[-2]))
+    scores, value = matrix._scores, matrix._operand("value", value, key.shape[-2])
+    if not (need_weights or dropout_p):
+        found = direct.context(scores, value)
+        return kernels.context(scores, value) if found is None else found
+    if not dropout_p:
+        return kernels.context_and_weights(scores, value)
+    weights = plain.weights(scores)
+    context = plain.context(functional.dropout(weights, dropout_p), value)
     return (context, weights) if need_weights else context
 
 
-def _direct(scores: Scores, value: Tensor) -> Tensor | None:
-    """torch's public fused call, where it takes these inputs as they are: it spares the bookkeeping of our own."""
-    as_it_takes_them = scores.mask is None and len(scores.leading) == 2 and value.shape[-1] == scores.width
-    # Its gradients can't be differentiated again; ours can.
-    grad = torch.is_grad_enabled() and any(t.requires_grad for t in (scores.query, scores.key, value))
-    if grad or not as_it_takes_them or scores.empty or scores.width == 1:
-        return None
-    return functional.scaled_dot_product_attention(scores.query, scores.key, value, scale=scores.scale)
+def _graph(scores: Scores, value: Tensor) -> bool:
+    """Whether gradients will be asked for."""
+    wanted = scores.query.requires_grad or scores.key.requires_grad or value.requires_grad
+    return wanted and torch.is_grad_enabled()
 
 
 def _grouped(scores: Scores, bins: int) -> tuple[Tensor, Tensor]:
     """How much attention goes to each of ``bins`` blocks of keys, (..., L, bins), and the normalisers."""
     groups = binning.indicator(scores.keys, bins).to(scores.query)
     return kernels.attend(scores, groups.expand(*scores.leading, *groups.shape))
-
-
-def _part(scores: Scores, rows: slice, columns: slice) -> Scores:
-    """A rectangle of the scores, as scores of its own."""
-    query, key = scores.query[..., rows, :], scores.key[..., columns, :]
-    whole = query.shape == scores.query.shape and key.shape == scores.key.shape
-    mask = scores.mask if scores.mask is None or whole else Part(scores.mask, rows.start, columns.start)
-    return Scores(query, key, mask, scores.scale)
 
 
 def _default_scale(width: int) -> float:

@@ -1,7 +1,8 @@
 """How a product with the attention matrix is computed.
 
 Each kernel is a file: ``plain`` builds the matrix, ``fused`` and ``blocked`` never do, ``interpolated`` is for a single
-channel. This page chooses between them and makes what they give differentiable.
+channel, and ``direct`` is torch's own call where nothing needs adding to it. This page chooses between them and makes
+what they give differentiable.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mirada.kernels import blocked, fused, interpolated, normalisers, plain
+from mirada.kernels import blocked, formed, fused, interpolated, normalisers, plain
 from mirada.kernels import entropy as entropies
-from mirada.kernels.scores import Scores
+from mirada.kernels.scores import Scores, finite
 from mirada.kernels.transpose import transposed as fused_transposed
 
 __all__ = ["Scores", "attend", "choose", "context", "entropy", "known_normalisers", "logsumexp", "transposed"]
@@ -35,7 +36,7 @@ def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
         return "plain", "so few weights are formed outright"
     if not fused.fits(scores):
         return "blocked", f"the fused kernel can't take this on {scores.query.device.type} with scale {scores.scale:g}"
-    if scores.mask is not None and not _finite(scores.query, scores.key, value):
+    if scores.mask is not None and not finite(scores.query, scores.key, value):
         return "blocked", "a NaN or inf may stand behind the mask, where fused arithmetic would let it through"
     return "fused", "one pass, the matrix never formed"
 
@@ -59,6 +60,15 @@ def attend(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
 
 def _attend(scores: Scores, value: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
     return _Attend.apply(scores.query, scores.key, value, scores, kernel)
+
+
+def context_and_weights(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
+    """A @ V, (*leading, L, Ev), and A, (*leading, L, S): differentiable in query, key and value."""
+    mask, few = scores.mask, scores.query.shape[:-1].numel() * scores.keys <= FEW
+    if few or (mask is not None and (mask.requires_grad or not finite(scores.query, scores.key, value))):
+        weights = plain.weights(scores)
+        return weights @ value if mask is None else plain.context(weights, value), weights
+    return _Formed.apply(scores.query, scores.key, value, scores)
 
 
 def known_normalisers(scores: Scores) -> Tensor:
@@ -118,6 +128,29 @@ class _Attend(torch.autograd.Function):
         if grad_logsumexp is None and ctx.kernel == "fused" and grad_context is not None:
             return *fused.backward(scores, value, context, known, grad_context), None, None
         return *blocked.backward(scores, value, known, grad_context, grad_logsumexp), None, None
+
+
+class _Formed(torch.autograd.Function):
+    """A @ V and A. Keeps A, as it was asked for."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scores: Scores
+    ) -> tuple[Tensor, Tensor]:
+        context, weights = formed.forward(scores, value)
+        ctx.save_for_backward(query, key, value, weights)
+        ctx.mask, ctx.scale = scores.mask, scores.scale
+        ctx.set_materialize_grads(False)
+        return context, weights
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        query, key, value, weights = ctx.saved_tensors
+        scores = Scores(query, key, ctx.mask, ctx.scale)
+        if torch.is_grad_enabled():
+            weights = plain.weights(scores)
+            return *plain.gradients((weights @ value, weights), (query, key, value), grads), None
+        return *formed.backward(scores, value, weights, *grads), None
 
 
 class _Known(torch.autograd.Function):
@@ -196,13 +229,4 @@ def _products(kernel: Kernel) -> ModuleType:
 
 
 def _plain_entropy(scores: Scores) -> Tensor:
-    return entropies.of_scores(scores.block(slice(0, scores.queries), slice(0, scores.keys)), plain.logsumexp(scores))
-
-
-def _finite(*tensors: Tensor | None) -> bool:
-    # A sum is finite only if all its terms are; a sum that overflows merely takes the more careful kernel.
-    return all(t is None or bool(torch.isfinite(t.detach().sum(dtype=_wide(t.dtype)))) for t in tensors)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
+    return entropies.of_scores(scores.whole(), plain.logsumexp(scores))

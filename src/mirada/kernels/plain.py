@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mirada.kernels.scores import Scores
+from mirada.kernels.scores import Scores, finite
 
 
 def softmax(scores: Tensor) -> Tensor:
     """Softmax over the last dimension; a row of nothing but −inf gives zeros, with zero gradients."""
+    if scores.shape[-1] == 0 or finite(scores.detach().amax(-1)):
+        return torch.softmax(scores, -1)
     hidden = scores == -torch.inf
     nothing_seen = hidden.all(-1, keepdim=True)
     # Softmax of such a row is 0/0: another row stands in, so that neither the weights nor the gradients become NaN.
@@ -18,7 +20,7 @@ def softmax(scores: Tensor) -> Tensor:
 
 def weights(scores: Scores) -> Tensor:
     """The attention matrix, built: (*leading, L, S)."""
-    block = scores.block(slice(0, scores.queries), slice(0, scores.keys))
+    block = scores.whole()
     return torch.softmax(block, -1) if scores.mask is None else softmax(block)
 
 
@@ -29,7 +31,7 @@ def product(scores: Scores, value: Tensor) -> Tensor:
 
 def logsumexp(scores: Scores) -> Tensor:
     """log Σ_j exp(score_ij): (*leading, L); −inf for a query that sees nothing, with zero gradients."""
-    block = scores.block(slice(0, scores.queries), slice(0, scores.keys))
+    block = scores.whole()
     if scores.keys == 0:
         return block.sum(-1) - torch.inf
     nothing_seen = (block == -torch.inf).all(-1)
@@ -42,9 +44,9 @@ def context(weights: Tensor, value: Tensor) -> Tensor:
 
     0 × NaN is NaN, so values that are no numbers are taken out, and put back only for the queries that look at them.
     """
-    bad = ~torch.isfinite(value)
-    if not bad.any():
+    if finite(value):
         return weights @ value
+    bad = ~torch.isfinite(value)
     touched = (weights > 0).to(weights.dtype) @ bad.to(weights.dtype) > 0
     return (weights @ value.masked_fill(bad, 0.0)).masked_fill(touched, torch.nan)
 

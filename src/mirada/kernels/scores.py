@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mirada.masks import Mask
+from mirada.masks import Mask, Part
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -55,10 +57,15 @@ class Scores:
 
     def block(self, rows: slice, columns: slice) -> Tensor:
         """The scores of a rectangle, −inf where the query may not look: (*leading, rows, columns)."""
-        scores = self._products(self.query[..., rows, :], self.key[..., columns, :])
-        if self.mask is None:
-            return scores
-        return hide(scores, *self.mask.block(rows, columns, self.query.device))
+        query, key = self.query, self.key
+        if (rows.stop - rows.start, columns.stop - columns.start) != (self.queries, self.keys):
+            query, key = query[..., rows, :], key[..., columns, :]
+        scores = self._products(query, key)
+        return scores if self.mask is None else hide(scores, *self.mask.block(rows, columns, query.device))
+
+    def whole(self) -> Tensor:
+        """All of them: (*leading, L, S)."""
+        return self.block(slice(0, self.queries), slice(0, self.keys))
 
     def rows(self, index: Tensor) -> Tensor:
         """The scores of chosen queries: (*leading, len(index), S)."""
@@ -77,12 +84,49 @@ class Scores:
 
     def _products(self, query: Tensor, key: Tensor) -> Tensor:
         """scale · q·k, (..., r, c), whose gradient stays finite where a key that is no number is hidden afterwards."""
-        if self.mask is None or not (torch.is_grad_enabled() and query.requires_grad):
-            return query @ key.mT * self.scale
-        # The query's gradient is 0 × key there, and 0 × NaN is NaN: such a key is taken out, its scores put back.
-        bad = ~torch.isfinite(key)
-        scores = query @ key.masked_fill(bad, 0.0).mT * self.scale
-        return scores.masked_fill(bad.any(-1)[..., None, :], torch.nan)
+        # Queries are fewer numbers than scores; but half precision has no digits to spare for scaling them first.
+        late = query.dtype in _HALF
+        query = query if late else query * self.scale
+        if self.mask is None or not (torch.is_grad_enabled() and query.requires_grad) or finite(key):
+            products = query @ key.mT
+        else:
+            # The query's gradient is 0 × key there, and 0 × NaN is NaN: such a key is taken out, its scores put back.
+            bad = ~torch.isfinite(key)
+            products = (query @ key.masked_fill(bad, 0.0).mT).masked_fill(bad.any(-1)[..., None, :], torch.nan)
+        return products * self.scale if late else products
+
+    def pieces(self, elements: int) -> Iterator[tuple[tuple[Any, ...], slice, Scores]]:
+        """Cuts the matrix into pieces of at most about ``elements`` entries: whole examples or heads, else rows of one.
+
+        Yields the index of each piece among the leading dimensions, its queries, and its scores.
+        """
+        each = self.queries * self.keys * self.query.shape[1:-2].numel()  # entries of one example
+        if self.leading and each <= elements:
+            count = max(1, elements // max(1, each))
+            for start in range(0, self.leading[0], count):
+                at = (slice(start, start + count),)
+                yield at, slice(0, self.queries), self.part(at)
+        elif self.leading:
+            for n in range(self.leading[0]):
+                for at, rows, piece in self.part((n,)).pieces(elements):
+                    yield (n, *at), rows, piece
+        else:
+            height = max(1, elements // max(1, self.keys))
+            for start in range(0, self.queries, height):
+                rows = slice(start, min(start + height, self.queries))
+                yield (), rows, self.rectangle(rows, slice(0, self.keys))
+
+    def part(self, index: tuple[Any, ...]) -> Scores:
+        """The scores of one example, one head, …: leading dimensions are indexed."""
+        mask = None if self.mask is None else self.mask.pick(self.leading, index)
+        return Scores(self.query[index], self.key[index], mask, self.scale)
+
+    def rectangle(self, rows: slice, columns: slice) -> Scores:
+        """Some queries and some keys, as scores of their own."""
+        query, key = self.query[..., rows, :], self.key[..., columns, :]
+        whole = query.shape == self.query.shape and key.shape == self.key.shape
+        mask = self.mask if self.mask is None or whole else Part(self.mask, rows.start, columns.start)
+        return Scores(query, key, mask, self.scale)
 
     def blocks(self, elements: int) -> Iterator[tuple[slice, slice]]:
         """Cuts the matrix into bands of queries, each with the range of keys that they may see.
@@ -98,7 +142,19 @@ class Scores:
 
 
 def hide(scores: Tensor, visible: Tensor, bias: Tensor | None) -> Tensor:
-    """Scores with the bias added and −inf where nothing may be seen, whatever stood there."""
+    """Scores with the bias added and −inf where nothing may be seen, whatever stood there. Writes into the scores."""
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
-    return scores.masked_fill(~visible, -torch.inf)
+    return scores.masked_fill_(~visible, -torch.inf)
+
+
+def finite(*tensors: Tensor | None) -> bool:
+    """Whether none of them holds NaN or inf. A sum is finite only if all its terms are.
+
+    A sum that overflows may say no to finite numbers: the careful way that it leads to is right for them too.
+    """
+    total = 0.0
+    for tensor in tensors:
+        if tensor is not None:
+            total = total + tensor.detach().sum(dtype=torch.promote_types(tensor.dtype, torch.float32))
+    return math.isfinite(total)

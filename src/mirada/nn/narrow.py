@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 
 from mirada.masks import Mask
 from mirada.nn.arguments import expect, positive
-from mirada.nn.projections import Linear, look, project
+from mirada.nn.projections import Linear, clean, look, project
 
 
 class MultiHeadAttention(nn.Module):
@@ -107,14 +107,23 @@ class MultiHeadAttention(nn.Module):
         key = query if key is None else key
         value = key if value is None else value
         expect("query", query, self.embed_dim, rank=3)
-        expect("key", key, self.kdim, rank=3)
-        expect("value", value, self.vdim, rank=3)
-        query, key, value = project(self._linears(), query, key, value, masked=mask is not None)  # (N, L or S, E) each
-        query, key, value = self._split(query), self._split(key), self._split(value)  # (N, H, L or S, E / H) each
+        if not query is key is value:
+            expect("key", key, self.kdim, rank=3)
+            expect("value", value, self.vdim, rank=3)
+        if self.packed and query is key is value and (mask is None or clean(query)):
+            query, key, value = self._project_at_once(query)  # (N, H, L, E / H) each
+        else:
+            query, key, value = project(self._linears(), query, key, value, masked=mask is not None)
+            query, key, value = self._split(query), self._split(key), self._split(value)  # (N, H, L or S, E / H) each
         dropout_p = self.dropout if self.training else 0.0
         context, weights = look(query, key, value, mask, need_weights, dropout_p)  # (N, H, L, E / H), (N, H, L, S)
-        output = self.out_proj(context.transpose(1, 2).flatten(2))  # (N, L, E)
+        output = linear(context.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)  # (N, L, E)
         return output if weights is None else (output, weights)
+
+    def _project_at_once(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Self-attention's three projections as the one product that their packed weights make of them."""
+        projected = linear(x, self.in_proj_weight, self.in_proj_bias)  # (N, L, 3 E)
+        return projected.view(*x.shape[:2], 3, self.heads, self.embed_dim // self.heads).permute(2, 0, 3, 1, 4).unbind()
 
     def _linears(self) -> tuple[Linear, Linear, Linear]:
         if self.packed:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mirada.kernels.scores import finite
 from mirada.masks import Mask
 from mirada.matrix import attention
 from mirada.nn.memory import Memory
@@ -18,7 +19,7 @@ def project(
     linears: tuple[Linear, Linear, Linear], query: Tensor, key: Tensor, value: Tensor, *, masked: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values by three linear maps; behind a mask, inputs that are no numbers are taken care of."""
-    if not masked:
+    if not masked or clean(query, key, value):
         return linears[0](query), linears[1](key), linears[2](value)
     # In self-attention a hidden position also asks, and nobody reads its answer: let it ask with zeros.
     asking = set_aside(query)[0] if query is key else query
@@ -33,12 +34,19 @@ def remember(key_linear: Linear, value_linear: Linear, key: Tensor, value: Tenso
     behind a projection that 0 is multiplied by the input, and 0 × NaN is NaN. So such positions go through as zeros,
     and their values are marked afterwards: the context of whoever may look there is NaN.
     """
+    if clean(key, value):
+        return Memory(key_linear(key), value_linear(value))
     clean_key, broken = set_aside(key)  # (..., S, E), (..., S, 1)
     clean_value = clean_key
     if value is not key:
         clean_value, also_broken = set_aside(value)
         broken = broken | also_broken
     return Memory(key_linear(clean_key), value_linear(clean_value).masked_fill(broken, torch.nan))
+
+
+def clean(*inputs: Tensor) -> bool:
+    """Whether all inputs are numbers; one that is given twice is asked once."""
+    return finite(*{id(tensor): tensor for tensor in inputs}.values())
 
 
 def set_aside(x: Tensor) -> tuple[Tensor, Tensor]:
