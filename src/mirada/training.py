@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
@@ -40,6 +41,8 @@ class Recipe:
     """Where all random numbers start: the same seed gives the same run."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
     """Where to compute; auto takes the best that is there."""
+    threads: int | None = None
+    """CPU threads to compute with; default: as many as torch takes. More than one make a small model slower."""
     patience: int | None = None
     """Stop after this many epochs in a row that bring no better validation; default: never."""
 
@@ -50,6 +53,8 @@ class Recipe:
             raise ValueError(f"learning_rate={self.learning_rate}: a number above 0 is needed")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience={self.patience}: at least 1 is needed, or nothing to never stop early")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads={self.threads}: at least 1 is needed, or nothing to leave it to torch")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed}: a whole number from 0 up is needed")
 
@@ -142,7 +147,11 @@ def fit(
     """
     place = processes.device(recipe.device)
     # Which process is the first is known once they are joined, so the order of these two matters.
-    with processes.joined(place), Display(recipe.epochs, steps, shown=progress and processes.is_first()) as display:
+    with (
+        _threads(recipe.threads),
+        processes.joined(place),
+        Display(recipe.epochs, steps, shown=progress and processes.is_first()) as display,
+    ):
         state = _begun(model, recipe, steps, place)
         keeper = Keeper(folder, state)
         if resume:
@@ -164,6 +173,17 @@ def fit(
         keeper.keep(now=True)
         processes.wait()
         model.to("cpu").eval()
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with so many CPU threads for as long as this lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _begun(model: nn.Module, recipe: Recipe, steps: int, place: torch.device) -> State:

@@ -47,6 +47,8 @@ class Settings(Recipe):
     """Passes over as many images as there are to train with."""
     learning_rate: float = 0.01
     """Adam's learning rate; the peak of a one-cycle schedule."""
+    threads: int | None = 1
+    """CPU threads to compute with: more than one only get into each other's way here."""
     data: Name = "digits"
     """The images: digits are embedded (8×8), mnist and fashion are 28×28."""
     data_dir: Path | None = None

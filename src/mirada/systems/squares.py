@@ -50,6 +50,8 @@ class Settings(Recipe):
     """Passes over the training data."""
     learning_rate: float = 0.01
     """Adam's learning rate; the peak of a one-cycle schedule."""
+    threads: int | None = 1
+    """CPU threads to compute with: more than one only get into each other's way here."""
     model_seed: int | None = None
     """Where the model's first weights are drawn from; default: 23, and 1 for variable length, where 23 gets stuck."""
     batch_size: int = 16
@@ -194,11 +196,11 @@ class EncoderDecoder(nn.Module):
         Last is what belongs to the last real point. The last row of `states` comes after the padding, which the GRU
         goes on reading: a decoder that starts there starts from a state that has already begun to fade.
         """
-        states, _ = self.encoder(source)  # (N, S, H)
+        states, last = self.encoder(source)  # (N, S, H), (1, N, H)
+        if int(lengths.min()) == source.shape[1]:
+            return states, last, source[:, -1:], None
         end = torch.arange(len(source), device=source.device), lengths - 1
-        padded = bool((lengths < source.shape[1]).any())
-        mask = masks.padding(lengths, source.shape[1]) if padded else None
-        return states, states[end][None], source[end][:, None], mask
+        return states, states[end][None], source[end][:, None], masks.padding(lengths, source.shape[1])
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Predict the next two points.
