@@ -126,6 +126,38 @@ class Written(nn.Module):
         weights = scores.view(*shape[:2], *scores.shape[-2:]).softmax(-1)
         return weights, torch.bmm(weights.view(scores.shape), value).view(shape)
 
+    def _biased_then_scaled(self, query: Tensor, key: Tensor, value: Tensor, causal: Tensor) -> tuple[Tensor, Tensor]:
+        scores = query @ key.mT + torch.linspace(-1, 1, key.shape[-2])
+        scores = torch.div(scores - 1e9 * (~causal).float(), math.sqrt(key.shape[-1]))
+        weights = (scores - scores.amax(-1, keepdim=True)).softmax(-1)
+        return weights, weights @ value
+
+    def _cosine(self, query: Tensor, key: Tensor, value: Tensor, causal: Tensor) -> tuple[Tensor, Tensor]:
+        query, key = (functional.normalize(tensor, dim=-1) for tensor in (query, key))
+        scores = torch.einsum("bhqd, bhkd -> bhqk", query, key) * torch.linspace(2, 8, 4).view(4, 1, 1)
+        weights = scores.masked_fill(~causal, -torch.inf).softmax(-1)
+        return weights, weights @ value
+
+    def _ellipsis(self, query: Tensor, key: Tensor, value: Tensor, causal: Tensor) -> tuple[Tensor, Tensor]:
+        scores = torch.einsum("...qd,...kd->...qk", query, key)
+        weights = torch.special.softmax(torch.where(~causal, -torch.inf, scores), -1)
+        return weights, torch.einsum("...qk,...kd->...qd", weights, value)
+
+    def _sink(self, query: Tensor, key: Tensor, value: Tensor, causal: Tensor) -> tuple[Tensor, Tensor]:
+        scores = (query @ key.mT + torch.where(causal, 0.0, -torch.inf)).masked_fill(~causal, -1e9)
+        sink = torch.linspace(-1, 2, 4).view(1, 4, 1, 1).expand(*scores.shape[:-1], 1)
+        scores = torch.cat([scores, sink], dim=-1)
+        weights = (scores - scores.max(-1, keepdim=True).values).softmax(-1)
+        return weights, functional.dropout(weights[..., :-1], 0.1, self.training) @ value
+
+    def _turned_over(self, query: Tensor, key: Tensor, value: Tensor, causal: Tensor) -> tuple[Tensor, Tensor]:
+        weights = torch.div(1.0, query @ key.mT).softmax(-1)
+        return weights, weights @ value
+
+    def _negated(self, query: Tensor, key: Tensor, value: Tensor, causal: Tensor) -> tuple[Tensor, Tensor]:
+        weights = ((query @ key.mT).masked_fill(causal, -1e9) * -1.0).softmax(-1)
+        return weights, weights @ value
+
     def _capped(self, query: Tensor, key: Tensor, value: Tensor, causal: Tensor) -> tuple[Tensor, Tensor]:
         weights = (5 * torch.tanh(query @ key.mT / 5)).softmax(-1)
         return weights, weights @ value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import warnings
 
@@ -397,13 +398,37 @@ def test_seeing_nothing_is_an_error_that_says_why(x):
         model(x)
 
 
-def test_scripted_attention_is_named():
-    x = torch.randn(1, 3, 16)
+def test_scripted_traced_and_exported_attention_is_named(x):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is on its way out
-        model = torch.jit.script(nn.MultiheadAttention(16, 2, batch_first=True))
-    with pytest.raises(ValueError, match="it is scripted"), mirada.watch(model):
-        model(x, x, x)
+        scripted = torch.jit.script(nn.MultiheadAttention(16, 2, batch_first=True))
+        traced = torch.jit.trace(Direct(), x)
+    exported = torch.export.export(Direct(), (x,)).module()
+    with pytest.raises(ValueError, match="it is scripted"), mirada.watch(scripted):
+        scripted(x, x, x)
+    with pytest.raises(ValueError, match="watch the model that they were made of"), mirada.watch(traced):
+        traced(x)
+    with pytest.raises(ValueError, match="watch the model that was exported"), mirada.watch(exported):
+        exported(x)
+
+
+def test_a_model_that_is_copied_while_watched(x):
+    model = Layers(1)
+    with mirada.watch(model) as seen:
+        twin = copy.deepcopy(model)
+        twin(x)
+        model(x)
+    assert torch.equal(twin(x), model(x))
+    with mirada.watch(twin) as again:
+        twin(x)
+    assert again.names() == seen.names() == ["layers.0.attn"]
+
+
+def test_a_model_without_memory():
+    model = Direct().to("meta")
+    with mirada.watch(model) as seen:
+        model(torch.empty(2, 6, 16, device="meta"))
+    assert seen[0].shape == (2, 4, 6, 6)
 
 
 def test_seeing_only_some_is_a_warning_by_name(x):

@@ -9,6 +9,8 @@ import mirada
 from attending import Written, merged
 from mirada.watch import uniform
 
+WAYS = ["masked_fill", "added", "einsum", "folded", "biased_then_scaled", "cosine", "ellipsis"]
+
 
 @pytest.fixture
 def x():
@@ -16,7 +18,7 @@ def x():
     return torch.randn(2, 6, 16)
 
 
-@pytest.mark.parametrize("way", ["masked_fill", "added", "einsum", "folded"])
+@pytest.mark.parametrize("way", WAYS)
 def test_it_is_followed_from_product_to_product(x, way):
     model = Written(way).eval()
     unwatched = model(x)
@@ -29,13 +31,24 @@ def test_it_is_followed_from_product_to_product(x, way):
     torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), watched, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("way", ["masked_fill", "added", "einsum", "folded"])
+@pytest.mark.parametrize("way", WAYS)
 def test_it_can_be_edited(x, way):
     model = Written(way).eval()
     with torch.no_grad(), mirada.watch(model, edit=uniform(heads=1)) as seen:
         context = model(x)
     torch.testing.assert_close(seen[0].matrix.dense()[0, 1, 2], torch.tensor([1, 1, 1, 0, 0, 0]) / 3)
     torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), context)
+
+
+def test_a_sink_is_a_key_of_its_own(x):
+    model = Written("sink").eval()
+    unwatched = model(x)
+    with mirada.watch(model) as seen:
+        watched = model(x)
+    assert torch.equal(watched, unwatched)
+    assert seen[0].shape == (2, 4, 6, 7)
+    torch.testing.assert_close(seen[0].matrix.dense(), model.weights, rtol=0, atol=1e-6)
+    torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), watched, rtol=0, atol=1e-6)
 
 
 def test_its_dropout_is_known(x):
@@ -45,8 +58,26 @@ def test_its_dropout_is_known(x):
     assert seen[0].dropout_p == 0.1
 
 
-@pytest.mark.parametrize("way", ["capped", "overwritten", "reweighted"])
+@pytest.mark.parametrize("way", ["capped", "overwritten", "reweighted", "turned_over", "negated"])
 def test_what_cannot_be_followed_is_named(x, way):
     model = Written(way)
     with pytest.raises(ValueError, match="the model: its softmax is written by hand"), mirada.watch(model):
         model(x)
+
+
+def test_gates_are_no_attention(x):
+    """A softmax over experts or codes, times one matrix for all examples."""
+
+    class Gated(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn, self.codes = Written("added"), torch.randn(16, 16)
+
+        def forward(self, x):
+            return self.attn(x) + torch.softmax(x, -1) @ self.codes
+
+    model = Gated()
+    with mirada.watch(model) as seen:
+        model(x)
+    assert seen.names() == ["attn"]
+    assert not seen.unseen

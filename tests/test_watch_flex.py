@@ -96,6 +96,9 @@ def test_a_score_mod_that_does_more_than_add_is_seen_but_not_asked(tensors):
     assert seen[0].query.shape == (2, HEADS, L, 8)
     with pytest.raises(ValueError, match="does more than add"):
         seen[0].matrix  # noqa: B018
+    refused = pytest.raises(ValueError, match="watch with keep='inputs'")
+    with torch.no_grad(), refused, mirada.watch(model, keep="summaries"):
+        model(*tensors)
 
 
 def test_both_of_two_nested_watches_see_it(tensors):

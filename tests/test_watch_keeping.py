@@ -9,6 +9,8 @@ from torch.nn import functional
 
 import mirada
 from attending import Cached, Direct, Layers
+from mirada.watch import at_once
+from mirada.watch.at_once import known
 
 
 @pytest.fixture
@@ -134,3 +136,37 @@ def test_a_long_sequence_in_little_memory():
     with torch.no_grad(), mirada.watch(model, keep="summaries", ask=["map"]) as seen:
         model(x)
     torch.testing.assert_close(seen[0].answers["map"].sum(-1), torch.ones(1, 1, 64))
+
+
+@pytest.mark.parametrize("length", [5, 300])
+@pytest.mark.parametrize("hidden", ["nothing", "later keys", "some rows wholly"])
+@pytest.mark.parametrize("cached", [1 << 10, 1 << 19])
+def test_summaries_equal_the_questions_asked_one_by_one(length, hidden, cached, monkeypatch):
+    monkeypatch.setattr(at_once, "_CACHED", cached)  # head by head, or all at once
+    torch.manual_seed(0)
+    mask = torch.ones(length, length, dtype=torch.bool)
+    mask = {"nothing": mask, "later keys": mask.tril(), "some rows wholly": mask.tril(-2)}[hidden]
+    query, key = torch.randn(2, 2, 3, length, 8).double()
+    matrix = mirada.AttentionMatrix(query, key, mask)
+    weights, found = matrix.dense(), known(mirada.AttentionMatrix(query.float(), key.float(), mask))
+    bins, own = min(64, length), torch.arange(length)
+    # Bin n begins at n · length // bins.
+    indicator = torch.stack([(own >= n * length // bins) & (own < (n + 1) * length // bins) for n in range(bins)])
+    indicator = indicator.double()
+    expected = {
+        "entropy": torch.special.entr(weights).sum(-1),
+        "received": weights.sum(-2),
+        "map": (indicator / indicator.sum(-1, keepdim=True)) @ weights @ indicator.mT,
+    }
+    for name, answer in expected.items():
+        torch.testing.assert_close(found[name].double(), answer, rtol=0, atol=2e-5)
+
+
+def test_keys_that_are_no_numbers_count_for_nothing_where_hidden(x):
+    query, key = torch.randn(2, 4, 6, 8)
+    key[:, 4:] = torch.nan
+    answers = known(mirada.AttentionMatrix(query, key, torch.arange(6) < 4))
+    alone = known(mirada.AttentionMatrix(query, key[:, :4]))
+    torch.testing.assert_close(answers["entropy"], alone["entropy"])
+    torch.testing.assert_close(answers["received"][:, :4], alone["received"])
+    assert not answers["received"][:, 4:].any()

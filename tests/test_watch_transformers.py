@@ -19,8 +19,8 @@ pytestmark = [
     pytest.mark.filterwarnings("error::mirada.watch.UnseenAttention"),
 ]
 
-ALL_SDPA = [name for name in CASES if name not in ("Bloom", "DeBERTa-v2")]
-FLEX = ["BERT", "Llama", "Mistral", "BART", "Whisper", "ViT"]
+ALL_SDPA = [name for name, case in CASES.items() if case.sdpa]
+FLEX = ["BERT", "Llama", "Mistral", "BART", "Whisper", "ViT", "Gemma 3", "ModernBERT"]
 
 
 def run(model, inputs):
@@ -162,6 +162,18 @@ def test_an_attention_that_cannot_be_given_back_is_named():
     model = transformers.Gemma2ForCausalLM(config).eval()
     with pytest.raises(ValueError, match=r"model\.layers\.0\.self_attn: its softmax is written by hand"):
         watched(model, padded())
+
+
+def test_the_sink_of_gpt_oss_is_the_last_key():
+    from strangers import SIZES, Case, build_of
+
+    settings = {"vocab_size": 64, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 4, "num_local_experts": 2}
+    build = build_of("GptOssForCausalLM", "GptOssConfig", num_experts_per_tok=1, **settings, **SIZES)
+    model = build("eager")
+    seen, output = watched(model, padded())
+    equal(output, run(model, padded()))
+    for sighting, weights in zip(seen, expected(Case(build, padded(), 2), model), strict=True):
+        torch.testing.assert_close(sighting.matrix.dense()[..., :-1], weights, rtol=0, atol=1e-5)
 
 
 def test_one_unseen_among_seen_is_a_warning():

@@ -11,6 +11,8 @@ from torch import Tensor
 from mirada.masks import Mask, dense
 from mirada.matrix import AttentionMatrix
 
+_NOTHING = torch.empty(0)
+
 
 @dataclass(frozen=True, eq=False)
 class Call:
@@ -70,6 +72,10 @@ class Call:
         """The values with a head for each head of queries: (..., S, Ev)."""
         value = self.value.to(self.dtype)
         return value if self.groups == 1 else value.repeat_interleave(self.groups, -3)
+
+    def let_go(self) -> Call:
+        """The call without its tensors, which are kept elsewhere."""
+        return replace(self, query=_NOTHING, key=_NOTHING, value=_NOTHING, masks=())
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Call:
         """The call with all of its tensors changed."""

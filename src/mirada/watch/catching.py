@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode, _get_current_function_mode
+from torch.overrides import TorchFunctionMode
 
 from mirada.watch import flex, sdpa
 from mirada.watch.by_hand import ByHand, Witness
+
+# A private name: without it no context is taken from the matrix, and the operator forms all of its scores.
+_mode_further_out: Callable[[], object] = getattr(torch.overrides, "_get_current_function_mode", lambda: "perhaps")
 
 
 class Catcher(TorchFunctionMode):
@@ -18,20 +22,23 @@ class Catcher(TorchFunctionMode):
     def __init__(self, witness: Witness) -> None:
         super().__init__()
         self._witness = witness
-        by_hand = ByHand(witness)
-        self._step = by_hand.step
+        self._by_hand = ByHand(witness)
         self._doors: dict[str, Any] = {
-            **by_hand.beginnings,
+            **self._by_hand.beginnings,
             "scaled_dot_product_attention": self._fused,
             "multi_head_attention_forward": self._torchs_own,
             "flex_attention": self._flex,
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        # Every function of the model comes by here: what isn't attention is let through with as little ado as can be.
         name = getattr(func, "__name__", "")
-        door = self._doors.get(name) or self._step(name)
-        return func(*args, **kwargs) if door is None else door(func, args, kwargs)
+        door = self._doors.get(name)
+        if door is None and self._by_hand.notes:
+            door = self._by_hand.step(name)
+        if door is not None:
+            return door(func, args, kwargs or {})
+        return func(*args, **kwargs) if kwargs else func(*args)
 
     def _fused(self, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         query = args[0] if args else kwargs["query"]
@@ -41,13 +48,19 @@ class Catcher(TorchFunctionMode):
         return self._witness.attend(sdpa.read(*args, **kwargs), lambda: func(*args, **kwargs))
 
     def _torchs_own(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if sdpa.multi_head_attention_forward is None:
+            self._witness.cannot_follow(f"torch {torch.__version__} has changed its own attention: not looked into yet")
+            return func(*args, **kwargs)
         with self:
             return sdpa.multi_head_attention_forward(*args, **kwargs)
 
     def _flex(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = flex.read(*args, **kwargs)
+        if call is None:
+            self._witness.cannot_follow(f"torch {torch.__version__} hands its FlexAttention over in an unknown way")
+            return func(*args, **kwargs)
         # Another watch, further out, must see the call too.
-        if _get_current_function_mode() is None and flex.fusible(call, *args):
+        if _mode_further_out() is None and flex.fusible(call, *args):
             context = self._witness.attend(call, lambda: call.matrix() @ call.values())
             return context, context.new_empty(0), context.new_empty(0)
         statistics: list[Tensor] = []

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 
 from mirada.watch.calls import Call
-from mirada.watch.rules import FlexMask, adds
+from mirada.watch.rules import FlexMask
 from mirada.watch.sdpa import computed_in
 
 
-def read(query: Tensor, key: Tensor, value: Tensor, score_mod: Any, block_mask: Any, scale: float, *_: object) -> Call:
-    """The call that these arguments of the operator make."""
+def read(
+    query: Tensor, key: Tensor, value: Tensor, score_mod: Any, block_mask: Any, scale: float, *_: object
+) -> Call | None:
+    """The call that these arguments of the operator make; None where they aren't what is expected: it is private."""
+    if not isinstance(block_mask, tuple) or not all(callable(function) for function in (score_mod, block_mask[-1])):
+        return None
     # The tuple of a BlockMask: lengths and the blocks' numbers, then tables of blocks, at last the mask_mod.
     tables, mask_mod = [t for t in block_mask if isinstance(t, Tensor)], block_mask[-1]
     batch, heads = tables[0].shape[:2] if tables else (1, 1)
@@ -41,5 +45,10 @@ def fusible(call: Call, *args: Any) -> bool:
     options = args[6] if len(args) > 6 else {}
     if torch.is_grad_enabled() or options.get("OUTPUT_LOGSUMEXP") or options.get("OUTPUT_MAX"):
         return False
-    score_mod = call.rule.score_mod if isinstance(call.rule, FlexMask) else None
-    return score_mod is None or adds(score_mod, call.queries, call.keys, call.query.device)
+    return understood(call)
+
+
+def understood(call: Call) -> bool:
+    """Whether the call has a matrix: not where a FlexAttention's score_mod does more than add to the score."""
+    rule = call.rule
+    return not isinstance(rule, FlexMask) or rule.understood(call.queries, call.keys, call.query.device)

@@ -100,8 +100,13 @@ def _written_to(tensor: Tensor) -> bool:
 
 def _compact_copy(tensor: Tensor) -> Tensor:
     """A copy that repeats in memory only what the original repeats: broadcast dimensions stay so."""
+    return without_repeats(tensor).clone().expand(tensor.shape)
+
+
+def without_repeats(tensor: Tensor) -> Tensor:
+    """A view with size 1 where the tensor was broadcast."""
     single = tensor
     for dim in range(tensor.ndim):
         if tensor.stride(dim) == 0 and tensor.shape[dim] > 1:
             single = single.narrow(dim, 0, 1)
-    return single.clone().expand(tensor.shape)
+    return single

@@ -17,13 +17,14 @@ _PART = re.compile(r"norm|mask|bias|drop|rotary|rope|embed|output|proj|config|ca
 _WRAPPED = re.compile(r"_orig_mod\.|\.?_orig_mod$")
 
 
-@dataclass
-class Running:
-    """A module whose forward is under way."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Followed:
+    """A module of the model, and what there is to know of it before it runs."""
 
-    name: str
     module: nn.Module
-    noticed: int  # attention calls and complaints when it began
+    name: str
+    kind: str
+    attends: bool  # by what it is called
 
 
 class Modules:
@@ -32,7 +33,8 @@ class Modules:
     def __init__(self, model: nn.Module) -> None:
         # torch.compile wraps a module in another one; the name is that of the module.
         self.names = {module: _WRAPPED.sub("", name) for name, module in model.named_modules()}
-        self.running: list[Running] = []
+        self._followed: dict[nn.Module, Followed] = {}
+        self._running: list[tuple[Followed, int]] = []  # with the attention calls and complaints when it began
         self.noticed = 0
         self.ran = False
         self.unseen: dict[str, str] = {}
@@ -49,6 +51,7 @@ class Modules:
                 continue
             if _is_simple(module):
                 continue
+            self._followed[module] = Followed(module, name, class_name(module), looks_like_attention(module))
             self._handles.append(module.register_forward_pre_hook(self._enter, prepend=True))
             self._handles.append(module.register_forward_hook(self._leave, always_call=True))
 
@@ -56,11 +59,16 @@ class Modules:
         """Leaves nothing behind."""
         while self._handles:
             self._handles.pop().remove()
+        self._followed.clear()
+
+    def __reduce__(self) -> tuple[Callable[[nn.Module], Modules], tuple[nn.Module]]:
+        """A model that is copied or saved while it is watched takes its hooks along: they follow nothing there."""
+        return Modules, (nn.Identity(),)
 
     @property
-    def here(self) -> Running | None:
+    def here(self) -> Followed | None:
         """The innermost module that is running."""
-        return self.running[-1] if self.running else None
+        return self._running[-1][0] if self._running else None
 
     def complain(self, name: str, why: str) -> None:
         """Notes an attention that can't be given back."""
@@ -68,22 +76,25 @@ class Modules:
         self.noticed += 1
 
     def _enter(self, module: nn.Module, args: object) -> None:
+        followed = self._followed.get(module)
+        if followed is None:
+            return
         if threading.get_ident() != self._thread:
             self.elsewhere = True
             return
         self.ran = True
-        self.running.append(Running(self.names[module], module, self.noticed))
+        self._running.append((followed, self.noticed))
 
     def _leave(self, module: nn.Module, args: object, output: object) -> None:
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self._thread or module not in self._followed:
             return
-        while self.running:
-            left = self.running.pop()
+        while self._running:
+            left, noticed = self._running.pop()
             if left.module is module:
                 break
         else:
             return
-        if self.noticed == left.noticed and looks_like_attention(module) and not in_backward():
+        if left.attends and noticed == self.noticed and not in_backward():
             self.complain(left.name, "it ran, and no attention call was seen in it")
 
 
@@ -94,7 +105,7 @@ def _is_simple(module: nn.Module) -> bool:
 
 def class_name(module: nn.Module) -> str:
     """The class of a module, also where it was scripted."""
-    return getattr(module, "original_name", type(module).__name__)
+    return module.original_name if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
 
 
 def looks_like_attention(module: nn.Module) -> bool:
@@ -103,7 +114,10 @@ def looks_like_attention(module: nn.Module) -> bool:
     return bool(_ATTENTION.search(name)) and not _PART.search(name)
 
 
+# A private name: without it, checkpointing's second forward is seen as a call of its own.
+_graph_task: Callable[[], int] | None = getattr(torch._C, "_current_graph_task_id", None)
+
+
 def in_backward() -> bool:
     """Whether this is gradient checkpointing's second forward, within a backward pass."""
-    current: Callable[[], int] | None = getattr(torch._C, "_current_graph_task_id", None)
-    return current is not None and current() != -1
+    return _graph_task is not None and _graph_task() != -1

@@ -15,17 +15,12 @@ from mirada.watch.calls import Call
 
 def unpacked(call: Call, module: nn.Module) -> Call:
     """The call with one query a head, if it was packed; else the call itself."""
-    heads = getattr(getattr(module, "config", None), "num_attention_heads", None)
-    group = getattr(module, "num_key_value_groups", 1)
+    group = vars(module).get("num_key_value_groups", 1)
     shape = call.query.shape
-    if (
-        heads is None
-        or len(shape) != 4
-        or group == 1
-        or heads != shape[1] * group
-        or shape[2] != group
-        or call.key.shape[1] != shape[1]
-    ):
+    if group == 1 or len(shape) != 4 or shape[2] != group or call.key.shape[1] != shape[1]:
+        return call
+    heads = shape[1] * group
+    if heads != getattr(getattr(module, "config", None), "num_attention_heads", None):
         return call
 
     def unpack(tensor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Sequence
 
 import torch
+import torch.fx
 from rich.console import Group, RenderableType
 from rich.table import Table
 from torch import nn
@@ -68,8 +69,10 @@ def account(
 
 def remedy(model: nn.Module) -> str:
     """What to do, so that it is seen."""
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        return "Scripted modules don't show what they call: watch the model that was scripted"
+    if _has(model, torch.jit.ScriptModule):
+        return "Scripted and traced modules don't show what they call: watch the model that they were made of"
+    if _has(model, torch.fx.GraphModule):
+        return "Exported modules don't show what they call: watch the model that was exported"
     chosen = getattr(getattr(model, "config", None), "_attn_implementation", None)
     if chosen not in (None, "sdpa") and getattr(model, "_supports_sdpa", False):
         return f"The model was loaded with attn_implementation={chosen!r}: load it with attn_implementation='sdpa'"
@@ -82,6 +85,8 @@ def remedy(model: nn.Module) -> str:
 def _why_nothing(model: nn.Module, ran: bool, elsewhere: bool, outside: int) -> str:
     if elsewhere and not ran:
         return "nothing was seen: the model ran in another thread; enter the watch in the thread that calls the model"
+    if not ran and _has(model, torch.jit.ScriptModule):
+        return f"nothing was seen. {remedy(model)}"
     if not ran and outside:
         return (
             f"nothing was seen: {outside} attention calls were made, none within the modules of this model; "
@@ -90,6 +95,10 @@ def _why_nothing(model: nn.Module, ran: bool, elsewhere: bool, outside: int) -> 
     if not ran:
         return "nothing was seen: the model did not run in the block"
     return f"nothing was seen: {type(model).__name__} ran, and it has no attention that is called so. {remedy(model)}"
+
+
+def _has(model: nn.Module, kind: type[nn.Module]) -> bool:
+    return any(isinstance(module, kind) for module in model.modules())
 
 
 def _few(things: Collection[str]) -> dict[str, str]:

@@ -35,10 +35,14 @@ class FlexMask(Mask):
     def additive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - follows from the functions
         return self.score_mod is not None
 
+    def understood(self, queries: int, keys: int, device: torch.device | None = None) -> bool:
+        """Whether the score_mod does no more than a mask can: add to the score."""
+        return self.score_mod is None or adds(self.score_mod, queries, keys, device)
+
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
         if len(leading) != 2:
             raise ValueError(f"a FlexAttention has leading dimensions (batch, heads), got {tuple(leading)}")
-        if self.score_mod is not None and not adds(self.score_mod, queries, keys, device):
+        if not self.understood(queries, keys, device):
             raise ValueError(
                 "this FlexAttention's score_mod does more than add to the score (a softcap?), so its weights are not "
                 "a masked softmax and can't be asked for; query, key and value of the sighting can"
@@ -160,8 +164,8 @@ class OnlyHides(Mask):
 
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         visible, bias = self.mask.visible(i, j), self.mask.bias(i, j)
-        # Many models hide with the least finite number in place of −inf.
-        return visible if bias is None else visible & (bias > torch.finfo(bias.dtype).min / 2)
+        # Many models hide with a finite number in place of −inf: the least that there is, −1e9, …
+        return visible if bias is None else visible & (bias > max(-1e6, torch.finfo(bias.dtype).min / 2))
 
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         return self.mask.keys_seen(start, stop, keys)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 
 import torch
@@ -43,7 +45,9 @@ def read(
 def computed_in(tensor: Tensor) -> torch.dtype:
     """The dtype that an attention of this tensor is computed in: autocast's, where it is on."""
     device = tensor.device.type
-    if tensor.dtype != torch.float64 and torch.is_autocast_enabled(device):
+    if tensor.dtype == torch.float64 or not torch.amp.is_autocast_available(device):
+        return tensor.dtype
+    if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return tensor.dtype
 
@@ -57,23 +61,36 @@ def _diagonal(mask: Tensor | None) -> Mask | None:
     return no_peek(mask.seq_len_q, mask.seq_len_kv, align=align)  # type: ignore[union-attr]
 
 
+# A private name: without it the table says less.
+_choice: Callable[..., int] | None = getattr(torch, "_fused_sdp_choice", None)
+
+
 def _kernel(*args: object, **kwargs: object) -> str:
-    choose = getattr(torch, "_fused_sdp_choice", None)  # a private name: without it the table says less
     try:
-        return SDPBackend(choose(*args, **kwargs)).name.lower().removesuffix("_attention") if choose else ""
+        return _name_of(_choice(*args, **kwargs)) if _choice else ""
     except (RuntimeError, TypeError):
         return ""
 
 
-def _without_detour() -> FunctionType:
+@cache
+def _name_of(choice: int) -> str:
+    return SDPBackend(choice).name.lower().removesuffix("_attention")
+
+
+def _without_detour() -> FunctionType | None:
     """`multi_head_attention_forward` that doesn't hand itself over to a mode once more.
 
     It asks `has_torch_function` first, and a mode that is entered again within it would be asked forever. With its own
     answer to that question, the same code runs through, and the mode sees every step.
+
+    None for a torch that asks otherwise.
     """
     original = functional.multi_head_attention_forward
+    code = getattr(original, "__code__", None)
+    if code is None or "has_torch_function" not in code.co_names:
+        return None
     names = {**vars(functional), "has_torch_function": lambda tensors: False}
-    copy = FunctionType(original.__code__, names, original.__name__, original.__defaults__, original.__closure__)
+    copy = FunctionType(code, names, original.__name__, original.__defaults__, original.__closure__)
     copy.__kwdefaults__ = original.__kwdefaults__
     return copy
 

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from mirada.masks import is_causal
 from mirada.watch import edits as editing
-from mirada.watch import report, stance, transforms
+from mirada.watch import flex, report, stance, transforms
 from mirada.watch.calls import Call
 from mirada.watch.catching import Catcher
 from mirada.watch.edits import Edit
 from mirada.watch.filters import check_heads, check_layers, in_layers, resolve_heads, take_heads
 from mirada.watch.keeping import Keeper
-from mirada.watch.modules import Modules, Running, class_name, in_backward
+from mirada.watch.modules import Followed, Modules, in_backward
 from mirada.watch.packed import unpacked
-from mirada.watch.questions import Question, questions
+from mirada.watch.questions import Inquiry, Question, inquiry
 from mirada.watch.rules import FlexMask, OfHeads
 from mirada.watch.sightings import Inputs, Seen, Sighting
 from mirada.watch.transforms import unseen
@@ -55,7 +55,7 @@ class Watch:
         names = self._modules.names.values()
         self._layers, self._heads = check_layers(layers, names), check_heads(heads)
         self._edits = _checked_edits(edit, names)
-        self._questions = questions(ask) if keep == "summaries" else None
+        self._inquiry = inquiry(ask) if keep == "summaries" else None
         self._device = None if device is None else torch.device(device)
         self._keeper = Keeper(self._device)
         self._applied: set[Edit] = set()
@@ -106,12 +106,16 @@ class Watch:
             call, context = self._edited(concerned, call, here, compute)
         else:
             context = compute()
-        if in_layers(self._layers, here.name):
-            with unseen():
-                self._sight(call, context, here, concerned)
-        else:
+        if not in_layers(self._layers, here.name):
             self._seen.left_out += 1
             self._left_out.add(here.name)
+        elif self._inquiry is not None and not flex.understood(call):
+            self._modules.complain(
+                here.name, "its score_mod does more than add to the score (a softcap?): watch with keep='inputs'"
+            )
+        else:
+            with unseen():
+                self._sight(call, context, here, concerned)
         return context
 
     def cannot_follow(self, why: str) -> None:
@@ -126,7 +130,7 @@ class Watch:
         return here.module.num_heads if here is not None and isinstance(here.module, nn.MultiheadAttention) else None
 
     def _edited(
-        self, edits: list[Edit], call: Call, here: Running, compute: Callable[[], Tensor]
+        self, edits: list[Edit], call: Call, here: Followed, compute: Callable[[], Tensor]
     ) -> tuple[Call, Tensor]:
         if transforms.transformed((call.query, call.key, call.value)):
             raise ValueError(
@@ -149,7 +153,7 @@ class Watch:
         edited, found = editing.apply(edits, call, here.name, context)
         return edited, found.reshape(shape[0])
 
-    def _sight(self, call: Call, context: Tensor, here: Running, edits: list[Edit]) -> None:
+    def _sight(self, call: Call, context: Tensor, here: Followed, edits: list[Edit]) -> None:
         transformed = transforms.transformed((call.query, call.key, call.value))
         if transformed:
             tensors = transforms.plain((call.query, call.key, call.value, *call.masks))
@@ -159,11 +163,13 @@ class Watch:
         masked = _describe(call)
         if heads is not None:
             call, shape = _of_heads(call, heads), torch.Size((*shape[:-3], len(heads), *shape[-2:]))
+        whole = heads is None and not transformed and context.requires_grad and self._device is None
+        calls = self._of_module.setdefault(here.name, [])
         sighting = Sighting(
-            index=len(self._seen),
+            index=len(self._seen.sightings),
             name=here.name,
-            module=class_name(here.module),
-            nth=len(self._of_module.get(here.name, ())),
+            module=here.kind,
+            nth=len(calls),
             shape=shape,
             heads=None if heads is None else tuple(heads),
             masked=masked,
@@ -173,34 +179,29 @@ class Watch:
             how=call.how,
             kernel=call.kernel,
             edits=tuple(edit.kind for edit in edits),
+            answers={} if self._inquiry is None else self._answers(self._inquiry, call, transformed),
+            context=context if whole and self._inquiry is None else None,
+            inputs=self._inputs(call, calls) if self._inquiry is None else None,
         )
-        if self._questions is not None:
-            sighting = replace(sighting, answers=self._answers(call, transformed))
-        else:
-            whole = heads is None and not transformed and context.requires_grad and self._device is None
-            sighting = replace(sighting, inputs=self._inputs(call, here.name), context=context if whole else None)
         self._seen.sightings.append(sighting)
-        self._of_module.setdefault(here.name, []).append(sighting.index)
+        calls.append(sighting.index)
 
-    def _answers(self, call: Call, transformed: bool) -> Mapping[str, object]:
-        assert self._questions is not None
+    def _answers(self, ask: Inquiry, call: Call, transformed: bool) -> Mapping[str, object]:
         with torch.no_grad(), transforms.outside() if transformed else nullcontext():
-            matrix = call.each(Tensor.detach).matrix()
-            answers = {name: question(matrix) for name, question in self._questions.items()}
+            answers = ask(call.each(Tensor.detach).matrix())
         return {
             name: answer.to(self._device) if self._device and isinstance(answer, Tensor) else answer
             for name, answer in answers.items()
         }
 
-    def _inputs(self, call: Call, name: str) -> Inputs:
+    def _inputs(self, call: Call, calls: list[int]) -> Inputs:
         query, key, value = map(self._keeper.keep, (call.query, call.key, call.value))
         masks = tuple(map(self._keeper.keep_mask, call.masks))
-        calls = self._of_module.get(name)
         before = self._seen.sightings[calls[-1]].inputs if calls else None
         if before is not None and not key.tensor.requires_grad:
             # Where a cache grew by joining, the former step's keys are the beginning of these: kept once, not twice.
             key, value = before.key.grow(key) or key, before.value.grow(value) or value
-        return Inputs(call.each(_nothing_of), query, key, value, masks)
+        return Inputs(call.let_go(), query, key, value, masks)
 
     def _account(self) -> None:
         """Never silent: nothing seen is an error, something unseen a warning, an edit without effect an error."""
@@ -242,10 +243,6 @@ def _describe(call: Call) -> str:
     parts = parts if call.rule is not None else []
     parts += ["bool" if mask.dtype == torch.bool else "added" for mask in call.masks]
     return " & ".join(parts)
-
-
-def _nothing_of(tensor: Tensor) -> Tensor:
-    return tensor.new_empty(0)
 
 
 def _in_checkpoint() -> bool:

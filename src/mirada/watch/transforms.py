@@ -1,26 +1,36 @@
-"""Tensors under `torch.func` transforms: what they stand for, which outlives the transform."""
+"""Tensors under `torch.func` transforms: what they stand for, which outlives the transform.
+
+Torch has only private names for this. Where one is gone, transforms are refused by name and all else is watched.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-_functorch: Any = torch._C._functorch  # type: ignore[attr-defined] - the stubs lack it
+_functorch: Any = getattr(torch._C, "_functorch", None)
+_NAMES = ("is_functorch_wrapped_tensor", "maybe_get_level", "get_unwrapped", "is_batchedtensor", "maybe_get_bdim")
+_clear_stack: Callable[[], AbstractContextManager[object]] | None
+
+try:
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack as _clear_stack
+except ImportError:
+    _clear_stack = None
 
 
 def transformed(tensors: Sequence[Tensor]) -> bool:
     """Whether any of these is a stand-in that some transform (vmap, grad) made."""
-    return any(map(_functorch.is_functorch_wrapped_tensor, tensors))
+    return any(map(_is_stand_in, tensors))
 
 
 def outside() -> AbstractContextManager[object]:
     """Work done in here is no part of the transforms that are going on."""
-    return temporarily_clear_interpreter_stack()
+    assert _clear_stack is not None
+    return _clear_stack()
 
 
 def unseen() -> AbstractContextManager[object]:
@@ -35,7 +45,7 @@ def plain(tensors: Sequence[Tensor]) -> list[Tensor]:
     """
     rank = max(tensor.ndim for tensor in tensors)
     while transformed(tensors):
-        level = max(map(_functorch.maybe_get_level, filter(_functorch.is_functorch_wrapped_tensor, tensors)))
+        level = max(map(_functorch.maybe_get_level, filter(_is_stand_in, tensors)))
         ranked = [tensor[(None,) * (rank - tensor.ndim)] for tensor in tensors]
         tensors, batched = zip(*(_peeled(tensor, level) for tensor in ranked), strict=True)
         if any(batched):
@@ -46,9 +56,25 @@ def plain(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _peeled(tensor: Tensor, level: int) -> tuple[Tensor, bool]:
     """The tensor without one transform, and whether that was a vmap: its dimension then comes first."""
-    if not _functorch.is_functorch_wrapped_tensor(tensor) or _functorch.maybe_get_level(tensor) != level:
+    if not _is_stand_in(tensor) or _functorch.maybe_get_level(tensor) != level:
         return tensor, False
     inner = _functorch.get_unwrapped(tensor)
     if not _functorch.is_batchedtensor(tensor):
         return inner, False
     return inner.movedim(_functorch.maybe_get_bdim(tensor), 0), True
+
+
+def _refused(tensor: Tensor) -> bool:
+    """False for a plain tensor; a stand-in, known by having no memory of its own, can't be looked into."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        raise RuntimeError(
+            f"torch {torch.__version__} lacks the names by which vmap and other torch.func transforms can be looked "
+            "into: watch the model called plainly"
+        ) from None
+    return False
+
+
+_can_look = _clear_stack is not None and all(hasattr(_functorch, name) for name in _NAMES)
+_is_stand_in: Callable[[Tensor], bool] = _functorch.is_functorch_wrapped_tensor if _can_look else _refused
