@@ -13,6 +13,7 @@ from torch import Tensor
 
 from drawn import Problem, problems
 from mirada import AttentionMatrix, attention, kernels, masks
+from mirada import matrix as matrices
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -125,8 +126,17 @@ def test_normalisers(problem: Problem):
     torch.testing.assert_close(problem.matrix.logsumexp(), expected, atol=1e-13, rtol=1e-13)
 
 
+@pytest.mark.parametrize("formed_outright", [True, False])
 @given(data=st.data())
-def test_a_tile_is_the_binned_rectangle(data):
+def test_a_tile_is_the_binned_rectangle(formed_outright, data):
+    with pytest.MonkeyPatch.context() as patch:
+        if not formed_outright:  # as a large rectangle is, many bins at a time
+            patch.setattr(matrices, "_SMALL", 0)
+            patch.setattr(matrices, "_BINS", 1)
+        check_a_tile(data)
+
+
+def check_a_tile(data: st.DataObject) -> None:
     problem = data.draw(problems(torch.float64))
     matrix, exact = problem.matrix, problem.weights()
     *_, queries, keys = matrix.shape

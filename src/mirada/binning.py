@@ -30,17 +30,19 @@ def of_positions(size: int, bins: int) -> Tensor:
     return torch.bucketize(torch.arange(size), starts, right=True)
 
 
-def indicator(size: int, bins: int) -> Tensor:
-    """Which position falls into which bin: (size, bins), 0 or 1."""
-    return torch.nn.functional.one_hot(of_positions(size, bins), bins)
+def chunks(bin_of_each: Tensor, width: int) -> Iterator[tuple[slice, Tensor]]:
+    """Positions cut after every ``width`` bins: each chunk's positions, and which falls into which of its bins, 0 or 1.
 
-
-def chunks(columns: slice, bins: int, width: int) -> Iterator[tuple[slice, int]]:
-    """The columns cut after every ``width`` bins: each chunk's columns and its number of bins."""
-    size = columns.stop - columns.start
+    >>> for positions, indicator in chunks(of_positions(5, 3), width=2):  # bins of 1, 2 and 2
+    ...     print(positions, indicator.tolist())
+    slice(0, 3, None) [[1, 0], [0, 1], [0, 1]]
+    slice(3, 5, None) [[1], [1]]
+    """
+    bins = int(bin_of_each[-1]) + 1
     for first in range(0, bins, width):
         last = min(first + width, bins)
-        yield slice(columns.start + first * size // bins, columns.start + last * size // bins), last - first
+        start, stop = torch.searchsorted(bin_of_each, torch.tensor([first, last])).tolist()
+        yield slice(start, stop), torch.nn.functional.one_hot(bin_of_each[start:stop] - first, last - first)
 
 
 def sum_columns(table: Tensor, bins: int) -> Tensor:

@@ -32,6 +32,7 @@ __all__ = ["AttentionMatrix", "attention"]
 
 _DENSE_LIMIT = 1 << 30  # bytes
 _SMALL = 1 << 18  # weights: a rectangle of so few is formed outright
+_BINS = 16  # in one product at the least, however narrow the keys
 
 
 class AttentionMatrix:
@@ -270,15 +271,16 @@ class AttentionMatrix:
         A rectangle is an attention too, to fewer keys: its own context times the share of the whole that it holds.
         """
         scores = self._scores.precise()
-        width = max(16, scores.width)
+        width, bin_of_each = max(_BINS, scores.width), binning.of_positions(columns.stop - columns.start, bins)
         if columns == slice(0, scores.keys) and bins <= width:
-            return _grouped(scores.rectangle(rows, columns), bins)[0]
+            return _grouped(scores.rectangle(rows, columns), functional.one_hot(bin_of_each, bins))[0]
         known = self._precise_normalisers()[..., rows]
         if known.numel() * (columns.stop - columns.start) <= _SMALL:
             return binning.sum_columns(normalisers.weights(scores.block(rows, columns), known), bins)
         sums = []
-        for keys, count in binning.chunks(columns, bins, width):
-            inside, own = _grouped(scores.rectangle(rows, keys), count)
+        for keys, indicator in binning.chunks(bin_of_each, width):
+            keys = slice(columns.start + keys.start, columns.start + keys.stop)
+            inside, own = _grouped(scores.rectangle(rows, keys), indicator)
             sums.append(inside * normalisers.weights(own[..., None], known))
         return torch.cat(sums, -1)
 
@@ -415,9 +417,9 @@ def _graph(scores: Scores, value: Tensor) -> bool:
     return wanted and torch.is_grad_enabled()
 
 
-def _grouped(scores: Scores, bins: int) -> tuple[Tensor, Tensor]:
-    """How much attention goes to each of ``bins`` blocks of keys, (..., L, bins), and the normalisers."""
-    groups = binning.indicator(scores.keys, bins).to(scores.query)
+def _grouped(scores: Scores, indicator: Tensor) -> tuple[Tensor, Tensor]:
+    """How much attention goes to each group of keys, (..., L, groups), and the normalisers; indicator (S, groups)."""
+    groups = indicator.to(scores.query)
     return kernels.attend(scores, groups.expand(*scores.leading, *groups.shape))
 
 
