@@ -1,0 +1,57 @@
+"""Calls: what they cost beyond torch's own, and masks as rules beside the same masks as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+import mirada
+from speed import Work
+
+CALLS = 1000
+
+
+def calls() -> Iterator[Work]:
+    """A thousand calls on inputs so small that only the call counts: a millisecond here is a microsecond a call."""
+    query, key, value = (torch.randn(1, 2, 16, 16) for _ in range(3))
+    matrix = mirada.AttentionMatrix(query, key)
+
+    def bare() -> None:
+        for _ in range(CALLS):
+            scaled_dot_product_attention(query, key, value)
+
+    def attention() -> None:
+        for _ in range(CALLS):
+            mirada.attention(query, key, value)
+
+    def product() -> None:
+        for _ in range(CALLS):
+            matrix @ value
+
+    for name, work in (("mirada.attention", attention), ("A @ V", product)):
+        yield Work(f"{name}, 1,000 calls", work, {"a bare call": bare}, "≤ 5 ms more", rounds=20)
+
+
+def masked(quick: bool) -> Iterator[Work]:
+    """Eight heads, 64 wide: a rule against scaled_dot_product_attention with the dense mask that says the same."""
+    for length in (4096,) if quick else (4096, 8192):
+        yield beside_dense("causal", mirada.masks.no_peek(length), length, "≥ 2 x")
+        yield beside_dense("window 256", mirada.masks.window(256, 0), length, "in proportion")
+        ids = torch.arange(length) // 512
+        yield beside_dense("documents of 512", mirada.masks.documents(ids), length, "in proportion")
+
+
+def beside_dense(name: str, rule: mirada.masks.Mask, length: int, aim: str) -> Work:
+    """One rule."""
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 8, length, 64) for _ in range(3))
+    visible = rule.materialise((1, 8), length, length)[0].expand(length, length).contiguous()
+    return Work(
+        f"{name}, {length:,} tokens, {float(visible.float().mean()):.0%} visible",
+        lambda: mirada.attention(query, key, value, rule),
+        {"dense mask": lambda: scaled_dot_product_attention(query, key, value, visible)},
+        aim,
+        rounds=5,
+    )
