@@ -2,9 +2,10 @@
 
 A saved page of 12 × 12 heads at 512 tokens, one of 12 heads at 2,000, and one head of 32,768 tokens, live.
 
-    python benchmarks/view.py [--browser /usr/bin/chromium] [--against]
+    python benchmarks/view.py [--browser /usr/bin/chromium] [--against FOLDER]
 
-With --against, the same tokens and heads go through bertviz and circuitsvis, where they are installed.
+With --against, the same weights go through bertviz and circuitsvis, where they are installed. bertviz takes three
+scripts from a network; they are read from FOLDER: require.min.js, jquery.min.js, d3.min.js.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Route, sync_playwright
 
 import mirada
 from mirada.view.answers import Answers
@@ -55,11 +55,13 @@ FRAMES = """async (milliseconds) => {
   return frames / (performance.now() - since) * 1000;
 }"""
 
+PICTURE = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+
 
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--browser", default=shutil.which("chromium"))
-    options.add_argument("--against", action="store_true")
+    options.add_argument("--against", type=Path)
     given = options.parse_args()
     torch.manual_seed(0)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
@@ -69,8 +71,8 @@ def main() -> None:
         saved_page(page, Path(folder), "1 layer × 12 heads, 2,000 tokens", layers=1, tokens=2000)
         live_page(browser.new_page(viewport={"width": 1280, "height": 800}), tokens=32_768)
         if given.against:
-            for name, made in (("bertviz", bertviz), ("circuitsvis", circuitsvis)):
-                against(browser.new_page(), Path(folder), name, made)
+            for tokens in (128, 512):
+                against(browser, Path(folder), given.against, tokens)
         browser.close()
 
 
@@ -128,36 +130,82 @@ def _fine(url: str) -> bool:
     return "/tile?" in url and any(f"cell={cell}&" in url for cell in (1, 2, 4, 8))
 
 
-# --- against others: one layer of 12 heads, 512 tokens ---
+# --- against others: the same weights, one layer of 12 heads ---
 
 
-def bertviz(weights: torch.Tensor, words: list[str]) -> str:
+def ours(weights: torch.Tensor, words: list[str], path: Path) -> None:
+    mirada.view(weights, labels=words).save(path)
+
+
+def bertviz(weights: torch.Tensor, words: list[str], path: Path) -> None:
     from bertviz import head_view
 
-    return head_view([weights[None]], words, html_action="return").data
+    path.write_text(f"<!doctype html><body>{head_view([weights[None]], words, html_action='return').data}")
 
 
-def circuitsvis(weights: torch.Tensor, words: list[str]) -> str:
+def circuitsvis(weights: torch.Tensor, words: list[str], path: Path) -> None:
     from circuitsvis.attention import attention_patterns
 
-    return f"<html><body>{attention_patterns(tokens=words, attention=weights)}</body></html>"
+    # What it shows where there is no network: its script comes along.
+    path.write_text(f"<!doctype html><body>{attention_patterns(tokens=words, attention=weights).local_src}")
 
 
-def against(page: Page, folder: Path, name: str, made: Callable[[torch.Tensor, list[str]], Any]) -> None:
-    weights, words = layers_of(1, 512)[0].dense(), [f"token{n}" for n in range(512)]
-    try:
-        html = made(weights, words)
-    except ImportError as error:
-        print(f"{name}: not installed ({error})")
-        return
-    path = folder / f"{name}.html"
-    path.write_text(html)
+OTHERS: dict[str, Callable[[torch.Tensor, list[str], Path], None]] = {
+    "mirada": ours,
+    "bertviz": bertviz,
+    "circuitsvis": circuitsvis,
+}
+
+
+def against(browser: Browser, folder: Path, library: Path, tokens: int) -> None:
+    """Size, time until the tokens stand there and are still, time from pointing at one to the next picture."""
+    print(f"1 layer × 12 heads, {tokens} tokens: the same weights, each its own page")
+    weights, words = layers_of(1, tokens)[0].dense(), [f"token{n}" for n in range(tokens)]
+    first: tuple[float, ...] = ()
+    for name, make in OTHERS.items():
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.route("https://**/*", lambda route: fulfilled(route, library))
+        path = folder / f"{name}.html"
+        try:
+            make(weights, words, path)
+            opened, hover = driven(page, path, name)
+        except (ImportError, Error) as error:
+            print(f"  {name:12} {str(error).splitlines()[0]}")
+        else:
+            found = path.stat().st_size / 1e6, opened, 1000 * hover
+            first = first or found
+            words_for = zip(found, first, ("MB", "s to open", "ms a hover"), strict=True)
+            print(f"  {name:12}", *(f"{one:8.1f} {unit} (× {one / ours:.1f})" for one, ours, unit in words_for))
+        page.close()
+
+
+def driven(page: Page, path: Path, name: str) -> tuple[float, float]:
+    page.set_default_timeout(180_000)
     since = time.perf_counter()
-    page.goto(path.as_uri(), timeout=300_000)
-    page.wait_for_timeout(100)
-    marks = page.evaluate("document.querySelectorAll('svg *, canvas').length")
-    seconds = time.perf_counter() - since
-    print(f"{name}: {path.stat().st_size / 1e6:.1f} MB, quiet after {seconds:.1f} s with {marks} marks drawn")
+    page.goto(path.as_uri())
+    if name == "mirada":
+        page.get_by_role("tab", name="Tokens").click()
+    page.get_by_text("token5", exact=True).first.wait_for()
+    page.evaluate(PICTURE)
+    opened = time.perf_counter() - since
+    taken = []
+    for n in (3, 7, 11, 15, 19):
+        box = page.get_by_text(f"token{n}", exact=True).first.bounding_box()
+        assert box is not None
+        since = time.perf_counter()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.evaluate(PICTURE)
+        taken.append(time.perf_counter() - since)
+    return opened, statistics.median(taken)
+
+
+def fulfilled(route: Route, library: Path) -> None:
+    """A page's request to a network, from a folder: nothing leaves this machine."""
+    name = route.request.url.rpartition("/")[2]
+    if (library / name).is_file():
+        route.fulfill(path=library / name, content_type="text/javascript")
+    else:
+        route.abort()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -413,6 +415,89 @@ def test_any_number_of_heads_keeps_distinct_colours(open_page):
         "() => [...eye.chips.children].map((chip) => chip.style.getPropertyValue('--head'))",
     )
     assert len(set(colours)) == 96
+
+
+def test_a_text_from_right_to_left_is_laid_out_and_walked_so(open_page):
+    words = ["שלום", "עולם", "יפה", ",", "BERT", "של", "המילים"]
+    page = open_page(mirada.view(torch.softmax(torch.randn(1, 7, 7), -1), labels=words))
+    tab(page, "Tokens")
+    places = [token.bounding_box()["x"] for token in page.locator(".token").all()]
+    assert places == sorted(places, reverse=True)
+    page.locator(".text-scroll").press("ArrowLeft")
+    page.get_by_text("query 1").wait_for()
+
+
+def test_long_tokens_are_cut_between_characters(open_page):
+    words = ["x" * length + "\U0001f680" * 200 for length in (59, 79, 199)]
+    page = open_page(mirada.view(torch.softmax(torch.randn(1, 3, 3), -1), labels=words))
+    tab(page, "Tokens")
+    page.get_by_text("is looked at by").wait_for()
+    assert page.evaluate(f"{ROOT}.querySelector('.stage').textContent.isWellFormed()")
+
+
+HEADINGS = (
+    f"[...{ROOT}.querySelectorAll('h1, h2, h3, h4')].filter(h => h.ariaHidden !== 'true').map(h => +h.tagName[1])"
+)
+NAMELESS = f"""[...{ROOT}.querySelectorAll('button, input, select, [tabindex="0"], [role=img]')]
+    .filter(e => e.checkVisibility() && !(e.ariaLabel || e.textContent.trim() || e.labels?.[0]?.textContent.trim()))
+    .map(e => e.outerHTML)"""
+
+
+def test_every_view_can_be_heard(open_page):
+    """One main part, headings that go down a level at a time, a name for all that can be reached."""
+    seen = [Seen("one", mirada.AttentionMatrix(*torch.randn(2, 3, 16, 8)), torch.randn(3, 16, 8))]
+    page = open_page(mirada.view(seen, image=torch.rand(8, 8)))
+    assert page.get_by_role("main").count() == 1
+    for name in ("Heads", "Map", "Tokens", "Image", "Steps"):
+        tab(page, name)
+        page.wait_for_timeout(200)
+        levels = page.evaluate(HEADINGS)
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+        assert page.evaluate(NAMELESS) == []
+        assert page.get_by_role("tabpanel", name=name).count() == 1
+
+
+CONTRASTS = """() => {
+    const light = (colour) => {
+        const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+            .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    return [...ROOT.querySelectorAll('.cell')].map(e => getComputedStyle(e))
+        .map(style => [light(style.color), light(style.backgroundColor)].sort((a, b) => a - b))
+        .map(([dark, bright]) => (bright + 0.05) / (dark + 0.05));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_are_read_on_every_colour(open_page, scheme):
+    page = open_page(text_view(width=10)[0], scheme=scheme)
+    tab(page, "Steps")
+    page.get_by_text("keys 0–7 of 13").wait_for()
+    page.locator(".cell").first.wait_for()
+    ratios = page.evaluate(CONTRASTS.replace("ROOT", ROOT))
+    assert len(ratios) > 100
+    assert min(ratios) >= 4.5
+
+
+def test_a_head_is_isolated_by_keyboard(open_page):
+    page = open_page(text_view()[0])
+    tab(page, "Tokens")
+    page.get_by_role("button", name="head 2").press("Shift+Enter")
+    assert ask(page, "() => [...eye.state.get('heads')]") == [2]
+
+
+def test_a_saved_picture_says_what_its_controls_say(open_page, tmp_path):
+    page = open_page(text_view()[0])
+    tab(page, "Steps")
+    page.get_by_label("query").fill("6")
+    page.get_by_label("query").press("Enter")
+    page.wait_for_function(f"{ROOT}.querySelector('.steps .listed').textContent === '{WORDS[6]}'")
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="SVG", exact=True).click()
+    assert ">6</text>" in coming.value.path().read_text()
 
 
 def test_a_narrow_page_has_no_sideways_scroll(open_page):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import torch
 
 import mirada
 from mirada.cli import main
-from mirada.cli.exhibits import exhibit, walkthrough
-from mirada.cli.trials import matrix_trial, trials
+from mirada.exhibits import exhibit, walkthrough
+from mirada.exhibits.trials import matrix_trial, trials
+from mirada.runs import Folder, RunError
 from mirada.view.answers import Answers
 from mirada.view.server import HOST, Server
 
@@ -65,7 +67,8 @@ def test_what_is_shown_are_the_models_own_weights(runs, name, tmp_path):
     shown = exhibit(run, 3)
     for layer, wanted in zip(shown.layers, weights_of(run, 3), strict=True):
         torch.testing.assert_close(layer.matrix.dense(), wanted, atol=1e-6, rtol=0)
-    view = mirada.view(shown.layers, labels=shown.labels, image=shown.image, patch=shown.patch, title=shown.title)
+    view = mirada.view(run, item=3)
+    assert (view.scene.title, set(view.trials)) == (shown.title, {"try"})
     assert view.save(tmp_path / "page.html").stat().st_size < 2e6
 
 
@@ -77,7 +80,21 @@ def test_models_without_attention(runs, name, error):
 
 def test_an_example_that_isnt_there(runs):
     with pytest.raises(ValueError, match="example=9999 is not among the"):
-        exhibit(runs("block"), 9999)
+        mirada.view(runs("block"), item=9999)
+    with pytest.raises(TypeError, match=r"item=\(0, 1\): a run's test examples are numbered"):
+        mirada.view(runs("block"), item=(0, 1))
+
+
+def test_what_is_given_goes_before_what_the_run_brings(runs):
+    view = mirada.view(runs("counting"), title="mine", labels=(["?"], list("abcdefghij")), trials={})
+    assert (view.scene.title, view.scene.layers[0].queries, view.trials) == ("mine", ["?"], {})
+
+
+def test_a_run_without_weights(runs, tmp_path):
+    run = runs("block")
+    bare = mirada.Run(run.system, run.settings, Folder(tmp_path))
+    with pytest.raises(RunError, match=r"has no model\.safetensors"):
+        mirada.view(bare)
 
 
 # --- the command ---
@@ -186,8 +203,7 @@ def test_points_that_are_none(runs, points):
 @pytest.mark.parametrize("name", ["block", "counting", "single"])
 def test_results_follow_the_hand(browser, runs, name):
     run = runs(name)
-    shown = exhibit(run)
-    view = mirada.view(shown.layers, labels=shown.labels, image=shown.image, patch=shown.patch, trials=trials(run))
+    view = mirada.view(run)
     server = Server(Answers(view.scene), trials=view.trials)
     server.start()
     page, complaints = browser.new_page(), []
@@ -217,6 +233,32 @@ def test_results_follow_the_hand(browser, runs, name):
     assert complaints == []
 
 
+@pytest.mark.browser
+def test_a_digit_is_drawn_and_its_patches_are_asked_by_keyboard(browser, runs):
+    view = mirada.view(runs("block"))
+    server = Server(Answers(view.scene), trials=view.trials)
+    server.start()
+    page = browser.new_page(viewport={"width": 400, "height": 900})
+    page.goto(server.address)
+    page.get_by_role("tab", name="Try it").click()
+    paper, looks = page.locator("canvas.paper").all()
+    page.locator(".class-bar").first.wait_for()
+    sent = []
+    page.on("request", lambda request: sent.append(json.loads(request.post_data)))
+    page.get_by_role("button", name="Clear").click()
+    paper.press("ArrowRight")
+    paper.press("Space")
+    looks.press("ArrowDown")
+    looks.press("ArrowRight")
+    page.wait_for_timeout(500)
+    assert not any(sent[0]["pixels"])
+    assert sent[-1]["pixels"][4 * 8 + 5] == 255
+    assert sent[-1]["query"] == 5
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.close()
+    server.stop()
+
+
 # --- in a notebook ---
 
 
@@ -237,6 +279,19 @@ def test_a_widget_answers_what_its_browser_side_asks():
     assert first == {"answer": "a"}
     torch.testing.assert_close(torch.frombuffer(bytearray(body), dtype=torch.float32), weights[1, 2])
     assert second == {"answer": "b", "error": "layer must be a whole number from 0 to 0, got '7'"}
+
+
+def test_a_widget_lets_a_run_be_tried_by_hand(runs):
+    run = runs("counting")
+    widget = mirada.view(run).widget()
+    sent = []
+    widget.send = lambda content, buffers=None: sent.append((content, buffers))
+    assert widget.scene["trials"]["try"]["kind"] == "digits"
+    for given in ({"digits": "2242000219"}, {"digits": "2"}):
+        widget._handle_custom_msg({"id": "a", "question": "try", "parameters": given}, [])
+    (_, (body,)), (refused, _) = sent
+    assert json.loads(body) == trials(run)["try"].answer({"digits": "2242000219"})
+    assert refused == {"answer": "a", "error": "10 digits are wanted"}
 
 
 def test_the_notebook_extra_is_missing(monkeypatch):

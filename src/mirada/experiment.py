@@ -21,6 +21,8 @@ from mirada.settings import make, plain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from mirada.view import Exhibit
+
 
 @dataclass
 class Run:
@@ -75,6 +77,16 @@ class Run:
     def predict(self, inputs: Sequence[str]) -> tuple[str, Figure]:
         """What the model makes of some inputs, as a text and as a picture of where it looks."""
         return self.system.predict(self, list(inputs))
+
+    def exhibit(self, example: int = 0, beside: Run | None = None) -> Exhibit:
+        """What `mirada.view` shows of it: the attention on one of its test examples.
+
+        Raises:
+            ValueError: no such example, or a model without attention.
+        """
+        from mirada.exhibits import exhibit  # whoever trains needn't wait for what only a view needs
+
+        return exhibit(self, example, beside)
 
 
 def train(

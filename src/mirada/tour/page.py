@@ -1,4 +1,4 @@
-"""From chapters to one HTML page that carries all it shows: no script, no request, a policy that forbids both.
+"""From chapters to one HTML page that carries all it shows: no request, one script, a policy that allows no other.
 
 Everything that comes in is text and is escaped here, once; only this file writes tags.
 """
@@ -6,15 +6,22 @@ Everything that comes in is text and is escaped here, once; only this file write
 from __future__ import annotations
 
 import base64
-import hashlib
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Literal
+from typing import Any, Literal
+
+from mirada.view import View
+from mirada.view import page as views
+from mirada.view.prepare import prepare
+
+_LOOK = 1_000_000
+"""Bytes that a view may take."""
 
 Span = Literal["whole", "half", "tall"]
 
@@ -38,6 +45,17 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """A view to point at, see `mirada.view`, and its caption."""
+
+    view: View
+    caption: str
+    opens: Mapping[str, Any]
+    """What is looked at first: view, layer, head, query, key."""
+    height: Literal["low", "high"] = "high"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """Rows under a head; the first column names its row, the others hold numbers."""
 
@@ -58,6 +76,7 @@ class Chapter:
     """How it did, in a few words."""
     text: Sequence[str]
     facts: Sequence[Fact] = ()
+    look: Look | None = None
     pictures: Sequence[Picture] = ()
     table: Table | None = None
     commands: Sequence[str] = ()
@@ -75,11 +94,13 @@ class Cover:
 
 def render(cover: Cover, chapters: Sequence[Chapter], *, seconds: float, version: str, torch: str) -> str:
     """The page."""
-    style = _part("page.css")
+    style, script = _part("page.css"), views.script(_part("page.js"))
     return Template(_part("page.html")).substitute(
         style=style,
-        # Styles are allowed by their digest, so that not even an injected one would apply.
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        script=script,
+        # Both are allowed by their digest, so that not even an injected one would apply.
+        style_hash=views.digest(style),
+        script_hash=views.digest(script),
         icon=_data_uri("image/svg+xml", _part("eye.svg").encode()),
         lead=_prose(cover.lead),
         facts=_facts(cover.facts),
@@ -119,6 +140,8 @@ def _chapter(chapter: Chapter) -> str:
         f'<div class="opening"><div>{"".join(f"<p>{_prose(text)}</p>" for text in chapter.text)}</div>',
         f'<dl class="facts">{_facts(chapter.facts)}</dl></div>' if chapter.facts else "</div>",
     ]
+    if chapter.look:
+        parts.append(_look(chapter.look))
     if chapter.pictures:
         parts.append(f'<div class="pictures">{"".join(map(_picture, chapter.pictures))}</div>')
     if chapter.table:
@@ -126,6 +149,15 @@ def _chapter(chapter: Chapter) -> str:
     if chapter.commands:
         parts.append(f"<pre><code>{escape(chr(10).join(chapter.commands))}</code></pre>")
     return "\n".join([*parts, "</section>"])
+
+
+def _look(look: Look) -> str:
+    return (
+        f'<figure class="seen"><div class="room {look.height}" data-opens="{escape(json.dumps(dict(look.opens)))}">'
+        f"{views.carried(prepare(look.view.scene, _LOOK))}"
+        "<noscript><p>Here is a view to point at, which needs JavaScript.</p></noscript></div>"
+        f"<figcaption>{_prose(look.caption)}</figcaption></figure>"
+    )
 
 
 def _picture(picture: Picture) -> str:

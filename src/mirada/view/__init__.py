@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from mirada.view.exhibit import Exhibit as Exhibit
 from mirada.view.face import View as View
 from mirada.view.face import view as view
 
-__all__ = ["View", "view"]
+__all__ = ["Exhibit", "View", "view"]

@@ -159,8 +159,7 @@ class Answers:
         first, after = self._number(given, "first", keys), self._number(given, "after", keys + 1)
         if not first < after <= first + _PAGE:
             raise ValueError(f"first and after must hold 1 to {_PAGE} keys between them, got {first} and {after}")
-        scores = matrix._scores
-        parts = [scores.query[query], scores.key[first:after].flatten(), _added(matrix, query, first, after)]
+        parts = [matrix.query[query], matrix.key[first:after].flatten(), _added(matrix, query, first, after)]
         value = self.scene.layers[number].value
         if value is not None:
             context = plain.context(matrix.rows([query]), value[head])

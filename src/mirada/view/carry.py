@@ -88,12 +88,9 @@ def _candidates(layer: Layer, budget: float) -> Iterator[Carried]:
 
 
 def _parts(matrix: AttentionMatrix) -> dict[str, Tensor]:
-    leading = matrix.shape[:-2]
-    scores = matrix._scores
-    return {
-        "query": scores.query.detach().expand(*leading, -1, -1),
-        "key": scores.key.detach().expand(*leading, -1, -1),
-    }
+    # A part of the matrix, even all of it, has a query and a key for each head, however few were given.
+    whole = matrix[:]
+    return {"query": whole.query.detach(), "key": whole.key.detach()}
 
 
 def _vectors(matrix: AttentionMatrix, tensors: dict[str, Tensor], bits: int, mask: Carried) -> Carried:
@@ -135,7 +132,7 @@ def _error(matrix: AttentionMatrix, query: Tensor, key: Tensor) -> float:
     height = max(1, _BAND // (keys * matrix.shape[:-2].numel()))
     for start in range(0, queries, height):
         index = torch.arange(start, min(start + height, queries), device=matrix.device)
-        true = plain.softmax(matrix._scores.precise().rows(index))
+        true = matrix.precise().rows(index)
         apart = (plain.softmax(other.rows(index)) - true).abs().amax(-1)
         worst = max(worst, float((apart / true.amax(-1).clamp_min(1e-30)).max()))
     return worst

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mirada.view import page
 from mirada.view.answers import Answers
+from mirada.view.exhibit import Exhibit, Exhibitor
 from mirada.view.notebook import widget
 from mirada.view.prepare import about, describe, prepare
 from mirada.view.scene import Labels, Scene, scene
@@ -63,7 +64,7 @@ class View:
         Raises:
             RuntimeError: the extra `notebook` (anywidget) is missing.
         """
-        return widget(Answers(self.scene), self.height)
+        return widget(Answers(self.scene), self.height, self.trials)
 
     def _repr_mimebundle_(self, **given: Any) -> Any:
         return self.widget()._repr_mimebundle_(**given)
@@ -107,7 +108,7 @@ def view(
     image: Tensor | None = None,
     patch: int | None = None,
     item: int | tuple[int, ...] = 0,
-    title: str = "mirada",
+    title: str | None = None,
     height: int = 680,
     trials: Mapping[str, Trial] | None = None,
 ) -> View:
@@ -115,19 +116,22 @@ def view(
 
     Args:
         what: an `AttentionMatrix` (..., heads, L, S), weights (..., heads, L, S) as a tensor, what `mirada.watch` has
-            seen, or a list or a dictionary (name: layer) of these, one a layer.
+            seen, or a list or a dictionary (name: layer) of these, one a layer. Or a run of one of the five systems,
+            which brings labels, image, title and trials along; what is given here goes before them.
         labels: a string for each token; for two sides, a pair (of the queries, of the keys). They are shown as text,
             whatever is in them. Layers over the source alone take whichever of the two is as long.
         image: the picture that the tokens are patches of: (H, W), (1, H, W), (3, H, W) or (H, W, 3).
         patch: side of a patch in pixels; found from the number of tokens if left out.
-        item: which of a batch.
-        title: above the view.
+        item: which of a batch; of a run, which of its test examples.
+        title: above the view; "mirada" if left out.
         height: in pixels, in a notebook.
         trials: what can be tried by hand when the view is served, by name.
 
     Raises:
-        ValueError: nothing to be shown, labels of the wrong length, an image that the tokens don't fit.
+        ValueError: nothing to be shown, labels of the wrong length, an image that the tokens don't fit, a run whose
+            model has no attention.
         TypeError: something that is no attention.
+        RunError: a run without weights.
 
     >>> import mirada, tempfile, torch
     >>> seen = mirada.AttentionMatrix(torch.randn(2, 3, 4), torch.randn(2, 3, 4))
@@ -136,4 +140,19 @@ def view(
     ...     path.name
     'page.html'
     """
-    return View(scene(what, labels=labels, image=image, patch=patch, item=item, title=title), height, trials)
+    if isinstance(what, Exhibitor):
+        what, item = what.exhibit(_example(item)), 0
+    if isinstance(what, Exhibit):
+        labels = what.labels if labels is None else labels
+        image, patch = (what.image, what.patch) if image is None else (image, patch)
+        title = what.title if title is None else title
+        trials = what.trials if trials is None else trials
+        what = what.layers
+    shown = scene(what, labels=labels, image=image, patch=patch, item=item, title="mirada" if title is None else title)
+    return View(shown, height, trials)
+
+
+def _example(item: int | tuple[int, ...]) -> int:
+    if isinstance(item, tuple):
+        raise TypeError(f"item={item!r}: a run's test examples are numbered, wanted an integer")
+    return item

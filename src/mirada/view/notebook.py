@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mirada.view.answers import Answers
+from mirada.view.page import in_html
 from mirada.view.script import module
+from mirada.view.trial import Trial, offered
 
 
-def widget(answers: Answers, height: int) -> Any:
-    """A widget that shows a scene and answers what its browser side asks.
+def widget(answers: Answers, height: int, trials: Mapping[str, Trial]) -> Any:
+    """A widget that shows a scene, and answers what its browser side asks and what is tried there by hand.
 
     Raises:
         RuntimeError: the extra `notebook` (anywidget) is missing.
@@ -27,17 +30,20 @@ def widget(answers: Answers, height: int) -> Any:
         scene = traitlets.Dict().tag(sync=True)
         height = traitlets.Int().tag(sync=True)
 
-    shown = Widget(scene=answers.about(), height=height)
-    shown.on_msg(lambda widget, message, _: _reply(widget, answers, message))
+    shown = Widget(scene=answers.about() | offered(trials), height=height)
+    shown.on_msg(lambda widget, message, _: _reply(widget, answers, trials, message))
     return shown
 
 
-def _reply(widget: Any, answers: Answers, message: Any) -> None:
+def _reply(widget: Any, answers: Answers, trials: Mapping[str, Trial], message: Any) -> None:
     if not isinstance(message, dict) or not isinstance(message.get("parameters"), dict):
         return
-    asked = message.get("id")
+    asked, question, given = message.get("id"), str(message.get("question")), message["parameters"]
     try:
-        body = answers.answer(str(message.get("question")), message["parameters"])
+        if question in trials:
+            body = in_html(dict(trials[question].answer(given))).encode()
+        else:
+            body = answers.answer(question, given)
     except ValueError as error:
         widget.send({"answer": asked, "error": str(error)})
     else:

@@ -19,27 +19,42 @@ POLICY = (
     "img-src data: blob:; connect-src {connect}; base-uri 'none'; form-action 'none'"
 )
 
+_PLACE = "document.querySelector('main')"
+
 
 def saved(prepared: Prepared) -> str:
     """The page with its data inside."""
+    return _page(prepared.about["title"], carried(prepared), script(f"show({_PLACE}, {{ carried: document }});"))
+
+
+def carried(prepared: Prepared) -> str:
+    """What a view shows, as data blocks for a page; a part of the page holds those of one view."""
     # Data blocks are no scripts: the browser never runs them, and nothing in them can close them.
-    blobs = "\n".join(
-        f'<script type="text/plain" data-blob="{name}">{base64.b64encode(blob).decode()}</script>'
-        for name, blob in prepared.blobs.items()
+    return "\n".join(
+        [
+            f'<script type="application/json" data-scene>{in_html(prepared.about)}</script>',
+            *(
+                f'<script type="text/plain" data-blob="{name}">{base64.b64encode(blob).decode()}</script>'
+                for name, blob in prepared.blobs.items()
+            ),
+        ]
     )
-    script = _without_exports(module()) + "\nshow(document.body, { carried: document });\n"
-    return _page(prepared.about, script, blobs)
+
+
+def script(begin: str) -> str:
+    """The module for a page, and what begins on it."""
+    return f"{_without_exports(module())}\n{begin}\n"
 
 
 def live(about: dict[str, Any]) -> str:
     """The page that asks the server it came from."""
-    script = _without_exports(module()) + "\nshow(document.body, { server: location.href });\n"
-    return _page(about, script, "", connect="'self'")
+    begin = script(f"show({_PLACE}, {{ carried: document, server: location.href }});")
+    return _page(about["title"], carried(Prepared(about, {})), begin, connect="'self'")
 
 
 def length_without(about: dict[str, Any]) -> int:
     """How long a page is before any blob is in it."""
-    return len(_page(about, module(), "").encode())
+    return len(saved(Prepared(about, {})).encode())
 
 
 def write(path: str | os.PathLike[str], text: str) -> Path:
@@ -58,16 +73,15 @@ def write(path: str | os.PathLike[str], text: str) -> Path:
     return path
 
 
-def _page(about: dict[str, Any], script: str, blobs: str, connect: str = "'none'") -> str:
+def _page(title: str, carried: str, script: str, connect: str = "'none'") -> str:
     style = part("page.css")
-    policy = POLICY.format(script=_digest(script), style=_digest(style), connect=connect)
+    policy = POLICY.format(script=digest(script), style=digest(style), connect=connect)
     return Template(part("page.html")).substitute(
         policy=policy,
-        title=escape(about["title"]),
+        title=escape(title),
         icon=base64.b64encode(part("eye.svg").encode()).decode(),
         style=style,
-        about=in_html(about),
-        blobs=blobs,
+        carried=carried,
         script=script,
     )
 
@@ -97,5 +111,6 @@ def _without_exports(text: str) -> str:
     return text.split("\nexport { show };")[0]
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """By which a policy knows a script or a style, SHA-256 in base64."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

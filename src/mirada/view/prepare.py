@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from mirada import kernels
 from mirada.matrix import AttentionMatrix
 from mirada.view import carry, pyramid
 from mirada.view.numbers import Edges, Measures, edges, measures
@@ -101,7 +100,7 @@ def _from_afar(layer: Layer, along: Edges) -> tuple[dict[str, Any], dict[str, by
     seen = carry.in_cells(layer.matrix, pyramid.finest(*layer.size, _FAR))
     blobs = seen.blobs | {"entropy": _floats(along.entropy), "received": _floats(along.received)}
     if isinstance(layer.matrix, AttentionMatrix):
-        blobs["normalisers"] = _floats(kernels.known_normalisers(layer.matrix._scores))
+        blobs["normalisers"] = _floats(layer.matrix.logsumexp())
     return seen.about, blobs
 
 

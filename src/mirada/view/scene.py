@@ -81,7 +81,7 @@ def _named(what: Any) -> Iterable[tuple[str, Matrix, Tensor | None]]:
         if not isinstance(matrix, Matrix):
             raise TypeError(
                 f"what: {type(one).__name__} can't be shown, wanted AttentionMatrix, weights (..., L, S), "
-                "what mirada.watch has seen, or a list or dictionary of these"
+                "what mirada.watch has seen, a list or dictionary of these, or a run (mirada.load)"
             )
         yield str(getattr(one, "name", None) or name), matrix, getattr(one, "value", None)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from mirada.view import page
 from mirada.view.answers import Answers
-from mirada.view.trial import Trial
+from mirada.view.trial import Trial, offered
 
 HOST = "127.0.0.1"
 _WORKERS = 8  # some of them only wait for what another one computes
@@ -47,8 +47,7 @@ class Server:
         self._socket = _bound(port)
         self._port = self._socket.getsockname()[1]
         self._pool = ThreadPoolExecutor(_WORKERS, "mirada-view")
-        tried = {name: {"kind": trial.kind, **trial.about} for name, trial in self._trials.items()}
-        self._page = page.live(answers.about() | {"trials": tried}).encode()
+        self._page = page.live(answers.about() | offered(self._trials)).encode()
         # One request's whole life is short: nothing is left open when the server is told to stop.
         config = self._uvicorn.Config(
             self._app,

@@ -29,3 +29,8 @@ class Trial:
     answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     about: Mapping[str, Any] = field(default_factory=dict)
     """What the page must know: sizes, names, an example."""
+
+
+def offered(trials: Mapping[str, Trial]) -> dict[str, Any]:
+    """What a page is told of some trials."""
+    return {"trials": {name: {"kind": trial.kind, **trial.about} for name, trial in trials.items()}}

@@ -8,8 +8,9 @@ import torch
 
 from mirada.experiment import Run
 from mirada.tour.draw import picture
-from mirada.tour.page import Chapter, Fact
+from mirada.tour.page import Chapter, Fact, Look
 from mirada.tour.words import parameters, percent
+from mirada.view import view
 
 
 def chapter(run: Run) -> Chapter:
@@ -34,6 +35,13 @@ def chapter(run: Run) -> Chapter:
             Fact(wrong, "fresh sequences answered wrong, by one learned query"),
             Fact(percent(share), "of its attention goes to 2 and 4, shown each digit once"),
             Fact(f"{parameters(run):,}", "numbers learnt, 5 of them the query"),
+        ),
+        look=Look(
+            view=view(run),
+            caption="One sequence: point at the question, or at a digit. In Steps the query is multiplied with the key "
+            "of each digit.",
+            opens={"view": "tokens"},
+            height="low",
         ),
         pictures=(
             picture(

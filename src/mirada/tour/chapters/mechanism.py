@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from mirada.exhibits import walkthrough
 from mirada.systems.walkthrough import Walk
 from mirada.tour.draw import picture
-from mirada.tour.page import Chapter, Fact
+from mirada.tour.page import Chapter, Fact, Look
+from mirada.view import view
 
 
 def chapter(walk: Walk) -> Chapter:
@@ -29,6 +31,12 @@ def chapter(walk: Walk) -> Chapter:
             Fact(percents, "percent: where the first row looks while a padding mask hides the last key"),
             Fact(leak, "of the attention gets through to that key when the fill is mistyped"),
         ),
+        look=Look(
+            view=view(walkthrough()),
+            caption="From two vectors to a context, with all the numbers on the way. Choose a row that asks, or go "
+            "step by step. The padding mask hides the last key.",
+            opens={"view": "steps", "query": 0},
+        ),
         pictures=(
             picture(
                 walk["percents"].picture,
@@ -36,11 +44,6 @@ def chapter(walk: Walk) -> Chapter:
                 "mask everything right of the diagonal, under both masks both.",
                 "Where each row (query) looks, in percent, under a padding mask that hides the last key, a no-peek "
                 "mask that hides the future, and both.",
-            ),
-            picture(
-                walk["context"].picture,
-                "The weights under the padding mask beside the 5 by 10 context.",
-                "The weights mix the values: one context for each query, as wide as a value.",
             ),
             picture(
                 walk["slip-fill"].picture,

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from mirada import plots
 from mirada.experiment import Run
 from mirada.tour.draw import picture
-from mirada.tour.page import Chapter, Fact, Table
+from mirada.tour.page import Chapter, Fact, Look, Table
 from mirada.tour.words import parameters, percent
+from mirada.view import view
 
 MODELS = {
     "mlp": "no attention: every pixel weighed against every hidden unit",
@@ -42,13 +43,13 @@ def chapter(runs: dict[str, Run]) -> Chapter:
             Fact(percent(reached["wide"]), "the bare layer of wide heads"),
             Fact(percent(reached["mlp"]), "the MLP beside it"),
         ),
+        look=Look(
+            view=view(block),
+            caption=f"Point at a patch of this {label}: where it looks, for each of the block's heads beside, and for "
+            "their mean. In Heads they are maps, in Steps one patch's look is reckoned up number by number.",
+            opens={"view": "image", "query": 5},
+        ),
         pictures=(
-            picture(
-                drawn["gaze"],
-                f"For each head, sixteen small copies of a {label}, each with the weights of one patch laid over it.",
-                f"Where each patch of a {label} looks, for each of the block's heads: one small copy for each patch, "
-                "which is outlined; its strongest look in full colour.",
-            ),
             picture(
                 _predictions(block),
                 "A grid of 32 digits with label and prediction, green when right and red when wrong.",

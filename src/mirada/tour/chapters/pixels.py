@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mirada.experiment import Run
 from mirada.tour.draw import picture
-from mirada.tour.page import Chapter, Fact
+from mirada.tour.page import Chapter, Fact, Look
 from mirada.tour.words import parameters, percent
+from mirada.view import view
 
 
 def chapter(run: Run) -> Chapter:
@@ -30,6 +31,11 @@ def chapter(run: Run) -> Chapter:
             Fact(percent(test["accuracy"]), "of new digits right, averaged over classes"),
             Fact(f"{test['bits']:.2f} bits", "of surprise at the right answer (ten even classes: 3.32)"),
             Fact(f"{parameters(run):,}", "numbers learnt, 3 of them in the attention"),
+        ),
+        look=Look(
+            view=view(run),
+            caption="Point at a pixel: where it looks. Those of the same ink look alike, wherever they are.",
+            opens={"view": "image", "query": 19},
         ),
         pictures=(
             picture(

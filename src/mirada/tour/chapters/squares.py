@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mirada.experiment import Run
 from mirada.tour.draw import picture
-from mirada.tour.page import Chapter, Fact, Table
+from mirada.tour.page import Chapter, Fact, Look, Table
 from mirada.tour.words import parameters
+from mirada.view import view
 
 DECODERS = {
     "none": "the decoder has only the encoder's last state: two numbers",
@@ -35,6 +36,13 @@ def chapter(runs: dict[str, Run]) -> Chapter:
         facts=(
             Fact(f"{times:.0f} ×", "smaller error on new squares, with attention than without"),
             Fact(f"{error['multihead']:.3f}", "mean squared error with three heads"),
+        ),
+        look=Look(
+            view=view(runs["multihead"]),
+            caption="Three heads, two steps, two given points: each line is as strong as its weight. The keys are what "
+            "the encoder had read up to each point.",
+            opens={"view": "tokens"},
+            height="low",
         ),
         pictures=(
             picture(

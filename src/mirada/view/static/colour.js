@@ -46,13 +46,32 @@ export function scaleWords(dark) {
 
 /** One colour of the scale, at 0 … 1, as CSS. */
 export function scaleColour(share, dark) {
-  const word = scaleWords(dark)[Math.round(255 * Math.min(1, Math.max(0, share)))];
-  return `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255})`;
+  return css(bytesAt(share, dark));
 }
 
-/** Whether dark ink is read better than light on a colour of the scale. */
-export function wantsDarkInk(share, dark) {
-  return dark ? share > 0.5 : share < 0.5;
+function bytesAt(share, dark) {
+  const word = scaleWords(dark)[Math.round(255 * Math.min(1, Math.max(0, share)))];
+  return [word & 255, (word >> 8) & 255, (word >> 16) & 255];
+}
+
+/** −1 … 1: positive in the scale's colours, negative in a warm one that the colour-blind tell from it; null for no number. */
+export function signedColour(share, dark) {
+  if (!Number.isFinite(share)) return null;
+  if (share >= 0) return bytesAt(0.85 * share, dark);
+  const [warm, paper] = dark ? [[236, 140, 70], [16, 22, 27]] : [[190, 84, 0], [251, 250, 246]];
+  const part = 0.06 - 0.9 * share;
+  return paper.map((byte, n) => Math.round(byte + part * (warm[n] - byte)));
+}
+
+/** Black or white, whichever is read better on a colour, [r, g, b]: never with less than 4.5 : 1. */
+export function inkOn(bytes) {
+  const [r, g, b] = bytes.map((byte) => (byte <= 10 ? byte / 255 / 12.92 : ((byte / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
+}
+
+/** The same on a colour of the scale, at 0 … 1. */
+export function inkOnScale(share, dark) {
+  return inkOn(bytesAt(share, dark));
 }
 
 /** The colour of a head, [r, g, b]: hues a golden angle apart, lightness in turn, so that any number stays distinct. */

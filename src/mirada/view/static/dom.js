@@ -64,13 +64,23 @@ export function clamp(value, least, most) {
 /** What stands for a token where there is room for a few letters: white space is made visible. */
 export function wordOf(token, most = 80) {
   if (token === "") return "∅";
-  const shown = token.length > most ? `${token.slice(0, most)}…` : token;
+  // Cut between characters, never within a pair of halves that only together are one.
+  const shown = token.length > most ? `${token.slice(0, most).replace(/[\ud800-\udbff]$/, "")}…` : token;
   return /^\s+$/.test(shown) ? shown.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll(" ", "␣") : shown;
 }
 
 /** A word between quotation marks and direction isolates, so that its own direction stays its own. */
 export function quoted(token, most = 40) {
   return `“\u2068${wordOf(token, most)}\u2069”`;
+}
+
+/** Whether most words begin with a letter of a script that is written from right to left. */
+export function fromRightToLeft(words) {
+  const votes = words.map((word) => {
+    const [letter] = word.match(/\p{L}/u) ?? [];
+    return letter ? (/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(letter) ? 1 : -1) : 0;
+  });
+  return votes.reduce((sum, vote) => sum + vote, 0) > 0;
 }
 
 /** A number as it is read: few digits, no false precision. */

@@ -12,7 +12,7 @@ import { tokensView } from "./tokens.js";
 import { tryView } from "./tryit.js";
 
 const VIEWS = {
-  heads: { title: "Heads", make: headsView },
+  heads: { title: "Heads", make: headsView, when: (about) => !isSingle(about) },
   map: { title: "Map", make: mapView },
   tokens: { title: "Tokens", make: tokensView },
   image: { title: "Image", make: imageView, when: (about) => Boolean(about.image) },
@@ -28,6 +28,11 @@ const KEYS = [
 
 let frames = 0;
 
+/** One head in all. */
+function isSingle({ layers }) {
+  return layers.length * layers[0].heads === 1;
+}
+
 /** Puts a whole view into a shadow root. */
 export function frame(root, about, layers, hints) {
   const eye = new Eye(root, about, layers, hints);
@@ -35,17 +40,19 @@ export function frame(root, about, layers, hints) {
 }
 
 class Eye {
-  constructor(root, about, layers, { dark, ask }) {
-    Object.assign(this, { about, layers, ask, id: `eye-${frames++}`, made: {} });
-    const single = layers.length * layers[0].about.heads === 1;
+  constructor(root, about, layers, { dark, ask, alone = false }) {
+    Object.assign(this, { about, layers, ask, alone, id: `eye-${frames++}`, made: {} });
     const heads = new Set(Array.from({ length: layers[0].about.heads }, (_, n) => n));
-    this.state = new State({ view: single ? "map" : "heads", layer: 0, head: 0, heads, query: 0, key: 0, dark });
+    this.state = new State({ view: isSingle(about) ? "map" : "heads", layer: 0, head: 0, heads, query: 0, key: 0, dark });
+    // On a page of its own the title is the page's; among other things it stands below their headings.
+    this.heading = alone ? "h2" : "h4";
     this.names = Object.keys(VIEWS).filter((name) => VIEWS[name].when?.(about) ?? true);
     this.status = el("p", { class: "status", role: "status" });
-    this.stage = el("main", { class: "stage", role: "tabpanel", tabIndex: -1 });
-    this.chips = el("div", { class: "chips", role: "group", aria: { label: "Heads: click switches one on or off, double click leaves it alone" } });
+    this.stage = el("div", { class: "stage", role: "tabpanel", tabIndex: -1 });
+    this.chips = el("div", { class: "chips", role: "group", aria: { label: "Heads: click switches one on or off, double click or shift leaves it alone" } });
     this.tabs = this.tabList();
-    this.frame = el("div", { class: "frame" }, this.header(), this.stage, this.footer());
+    this.chips.hidden = isSingle(about);
+    this.frame = el("section", { class: "frame", aria: { label: about.title } }, this.header(), this.stage, this.footer());
     root.append(this.frame);
     this.frame.addEventListener("keydown", (event) => this.key(event));
     this.state.on((changed) => this.changed(changed));
@@ -86,7 +93,7 @@ class Eye {
       button("SVG", () => this.save("svg"), { title: "Save this view as a picture (SVG)" }),
       (this.themeButton = button("◐", () => this.state.set({ dark: !this.dark() }), { aria: { label: "light or dark" }, title: "Light or dark" })),
       button("?", () => this.help(), { aria: { label: "keys" }, title: "Keys" }));
-    return el("header", { class: "head" }, el("h2", { class: "title", text: this.about.title, title: this.about.title }), this.tabs, layer, this.chips, tools);
+    return el("header", { class: "head" }, el(this.alone ? "h1" : "h3", { class: "title", text: this.about.title, title: this.about.title }), this.tabs, layer, this.chips, tools);
   }
 
   tabList() {
@@ -124,10 +131,10 @@ class Eye {
   }
 
   chip(head) {
-    const count = () => this.layers[this.state.get("layer")].about.heads;
-    return button(String(head), () => this.touch(head), {
+    const isolate = () => isolateHead(this.state, head, this.layers[this.state.get("layer")].about.heads);
+    return button(String(head), null, {
       class: "chip", aria: { label: `head ${head}`, pressed: "true" },
-      on: { click: () => this.touch(head), dblclick: () => isolateHead(this.state, head, count()) },
+      on: { click: (event) => (event.shiftKey ? isolate() : this.touch(head)), dblclick: isolate },
     });
   }
 
@@ -223,7 +230,7 @@ class Eye {
 
   help() {
     this.dialog ??= this.frame.appendChild(el("dialog", { class: "help", aria: { label: "Keys" } },
-      el("h3", { text: "Keys" }), el("dl", {}, ...KEYS.flatMap(([key, says]) => [el("dt", { text: key }), el("dd", { text: says })])),
+      el(this.heading, { text: "Keys" }), el("dl", {}, ...KEYS.flatMap(([key, says]) => [el("dt", { text: key }), el("dd", { text: says })])),
       button("Close", () => this.dialog.close())));
     this.dialog.showModal();
   }

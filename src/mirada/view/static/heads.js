@@ -16,7 +16,7 @@ export function logShare(weight, even, keys) {
 }
 
 export function headsView(eye) {
-  const grid = el("div", { class: "heads-grid", role: "grid", aria: { label: "Heads of all layers as small maps" } });
+  const grid = el("div", { class: "heads-grid", role: "group", aria: { label: "Heads of all layers as small maps" } });
   const kept = { sort: "place", from: 0, to: 100 };
   const count = el("span", { class: "soft", role: "status" });
   const cards = eye.layers.flatMap((layer, l) => Array.from({ length: layer.about.heads }, (_, h) => card(eye, l, h)));
@@ -97,8 +97,8 @@ function arranged(eye, grid, cards, kept, count) {
     one.element.tabIndex = -1;
   }
   grid.replaceChildren(...rows.map(([name, members]) =>
-    el("div", { class: "heads-row", role: "row" },
-      name === "" ? null : el("span", { class: "heads-name", role: "rowheader", text: name, title: name }),
+    el("div", { class: "heads-row", role: "group", aria: { label: name || "Sorted heads" } },
+      name === "" ? null : el("span", { class: "heads-name", text: name, title: name, aria: { hidden: "true" } }),
       el("span", { class: "heads-cards" }, ...members.map((one) => one.element)))));
   if (shown[0]) (shown.find((one) => one.element.hasAttribute("data-current")) ?? shown[0]).element.tabIndex = 0;
   count.textContent = `${shown.length} of ${cards.length} heads${ready ? `: ${MEASURES[kept.sort].says}` : ""}`;

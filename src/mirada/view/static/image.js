@@ -14,7 +14,10 @@ class ImageView {
   constructor(eye) {
     this.eye = eye;
     this.means = new Map();
-    this.way = "mean";
+    const single = eye.layers.length * eye.layers[0].about.heads === 1;
+    this.way = single ? "head" : "mean";
+    this.ways = choice("Show", WAYS, this.way, (way) => { this.way = way; this.look(); });
+    this.ways.hidden = single;
     const { uri, size } = eye.about.image;
     this.plate = el("div", { class: "plate", tabIndex: 0, role: "application", aria: { label: "Image: arrow keys go from patch to patch", roledescription: "image of patches" } },
       el("img", { src: uri, alt: "the image that the model has looked at", draggable: false }), (this.overlay = el("canvas", { aria: { hidden: "true" } })));
@@ -23,7 +26,7 @@ class ImageView {
     this.words = el("p", { class: "readout", role: "status" });
     this.before = el("span", { class: "group" });
     this.element = el("div", { class: "view image" },
-      el("div", { class: "bar" }, choice("Show", WAYS, this.way, (way) => { this.way = way; this.look(); }), this.before, el("span", { class: "soft", text: "Point at a patch; click holds it." })),
+      el("div", { class: "bar" }, this.ways, this.before, el("span", { class: "soft", text: "Point at a patch; click holds it." })),
       el("div", { class: "split" }, el("div", { class: "plate-room" }, this.plate), this.small), this.words);
     this.listen();
     this.arrange();
@@ -45,6 +48,7 @@ class ImageView {
     const names = this.eye.words(this.layer.about.query_words);
     const outside = asking ? names.map((_, n) => n) : Array.from({ length: first }, (_, n) => n);
     this.before.replaceChildren(...outside.slice(0, 12).map((n) => el("button", { type: "button", text: names[n], on: { click: () => this.point(n) } })));
+    this.small.hidden = this.layer.about.heads === 1;
     this.small.replaceChildren(...Array.from({ length: this.layer.about.heads }, (_, head) => this.smallOf(head)));
     this.look();
   }

@@ -26,16 +26,20 @@ export function overWidget(model) {
     if (!answer) return;
     waiting.delete(message.answer);
     if (message.error) answer.reject(new Error(message.error));
-    else answer.resolve(message.json ?? bufferOf(buffers[0]));
+    else answer.resolve(bufferOf(buffers[0]));
   };
   model.on("msg:custom", hear);
-  const ask = (question, parameters, { signal } = {}) =>
+  const askBytes = (question, parameters, signal) =>
     new Promise((resolve, reject) => {
       const id = `${Date.now()}-${count++}`;
       waiting.set(id, { resolve, reject });
       signal?.addEventListener("abort", () => waiting.delete(id) && reject(new DOMException("given up", "AbortError")));
       model.send({ id, question, parameters });
     });
+  const ask = async (question, parameters, { json = false, signal } = {}) => {
+    const answer = await askBytes(question, parameters, signal);
+    return json ? JSON.parse(new TextDecoder().decode(answer)) : answer;
+  };
   return { ask, stop: () => model.off("msg:custom", hear) };
 }
 

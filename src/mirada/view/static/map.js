@@ -35,7 +35,7 @@ class MapView {
     this.modeChoice = choice("Colour", [["linear", "linear"], ["log", "logarithmic"]], "linear", (mode) => this.setMode(mode));
     return el("div", { class: "bar" },
       this.modeChoice,
-      el("span", { class: "group" }, button("−", zoom(0.5), { aria: { label: "zoom out" } }), button("+", zoom(2), { aria: { label: "zoom in" } }), button("Fit", () => this.fit(), { aria: { label: "show the whole map" } })),
+      el("span", { class: "group" }, button("−", zoom(0.5), { aria: { label: "zoom out" } }), button("+", zoom(2), { aria: { label: "zoom in" } }), button("Fit", () => this.fit(), { aria: { label: "Fit: show the whole map" } })),
       this.legend);
   }
 
@@ -200,6 +200,8 @@ class MapView {
   }
 
   wheel(event) {
+    // Among other things on a page, whoever scrolls past must get past: a click on the map, or a pinch, means the map.
+    if (!this.eye.alone && !event.ctrlKey && !this.canvas.matches(":focus")) return;
     event.preventDefault();
     this.zoom(2 ** (-clamp(event.deltaY, -200, 200) / 240), pointOf(event));
   }

@@ -44,13 +44,23 @@ function walk(element, into, frame, window) {
   if (style.display !== "contents") paintBox(style, box, into, frame);
   if (element instanceof HTMLCanvasElement) return paintPixels(element.width ? element.toDataURL() : null, style, box, into, frame);
   if (element instanceof HTMLImageElement) return paintPixels(element.src, style, box, into, frame);
-  if (element instanceof HTMLSelectElement) return paintWords(element.selectedOptions[0]?.textContent ?? "", style, box, into, frame);
+  if (element instanceof HTMLSelectElement || element instanceof HTMLInputElement) return paintWords(valueOf(element), style, padded(box, style), into, frame);
   const inner = style.overflow === "visible" ? window : intersection(window, box);
   const target = style.overflow === "visible" ? into : clipped(into, inner, frame);
   for (const child of element.childNodes) {
     if (child.nodeType === Node.ELEMENT_NODE) walk(child, target, frame, inner);
     else if (child.nodeType === Node.TEXT_NODE) paintText(child, style, target, frame, inner);
   }
+}
+
+/** What a control says. */
+function valueOf(element) {
+  if (element instanceof HTMLSelectElement) return element.selectedOptions[0]?.textContent ?? "";
+  return ["number", "text"].includes(element.type) ? element.value : "";
+}
+
+function padded(box, style) {
+  return { left: box.left + parseFloat(style.paddingLeft), top: box.top, width: box.width, height: box.height };
 }
 
 function paintBox(style, box, into, frame) {

@@ -1,5 +1,5 @@
 // What is drawn over and around a map: numbers in cells, the cross-hair, the edges, the words, the legend.
-import { scaleColour, wantsDarkInk } from "./colour.js";
+import { inkOnScale, scaleColour } from "./colour.js";
 import { el, number, wordOf } from "./dom.js";
 import { TILE } from "./source.js";
 import { covering, shareOf } from "./tiles.js";
@@ -24,8 +24,7 @@ export function paintNumbers(map, context) {
     for (let i = Math.max(r * TILE, Math.floor(top)); i < Math.min(r * TILE + tile.rows, bottom); i++) {
       for (let j = Math.max(c * TILE, Math.floor(left)); j < Math.min(c * TILE + tile.columns, right); j++) {
         const value = tile.values[(i - r * TILE) * tile.columns + j - c * TILE];
-        context.fillStyle = wantsDarkInk(share(value, 1), map.eye.dark()) ? "#10161b" : "#ffffff";
-        if (map.eye.dark() && !wantsDarkInk(share(value, 1), true)) context.fillStyle = "#e7eaec";
+        context.fillStyle = inkOnScale(share(value, 1), map.eye.dark());
         context.fillText(shortWeight(value), ...map.middle(i, j));
       }
     }

@@ -1,5 +1,5 @@
 // View 5: one query's attention, unfolded step by step, with its formula and the real numbers.
-import { scaleColour, wantsDarkInk } from "./colour.js";
+import { css, inkOn, signedColour } from "./colour.js";
 import { button, clamp, el, number, percent, quoted, wordOf } from "./dom.js";
 
 const PAGE = 8; // keys at a time
@@ -24,7 +24,7 @@ class StepsView {
     this.eye = eye;
     this.step = STEPS.length;
     this.page = 0;
-    this.body = el("div", { class: "steps-body" });
+    this.body = el("div", { class: "steps-body", tabIndex: 0, role: "group", aria: { label: "From q and k to the context" } });
     this.count = el("span", { class: "soft", role: "status" });
     this.queryInput = el("input", { type: "number", min: 0, aria: { label: "query" }, on: { change: () => eye.state.set({ query: Number(this.queryInput.value) || 0 }) } });
     this.queryWord = el("bdi", { class: "listed" });
@@ -121,7 +121,7 @@ class StepsView {
   section(step, formula, ...rows) {
     const [title, says] = STEPS[step];
     return el("section", { class: "step", aria: { label: title } },
-      el("h3", {}, el("span", { class: "step-number", text: `${step + 1}` }), title, el("span", { class: "soft", text: ` ${says}` })),
+      el(this.eye.heading, {}, el("span", { class: "step-number", text: `${step + 1}` }), title, el("span", { class: "soft", text: ` ${says}` })),
       formula && el("p", { class: "formula", text: formula }), el("div", { class: "step-rows" }, ...rows));
   }
 
@@ -190,24 +190,16 @@ function strip(values, most, eye) {
   const dark = eye.dark();
   const cells = Array.from(values.subarray(0, 256), (value, e) => {
     const cell = el("span", { class: "cell", title: `e = ${e}: ${number(value, 6)}` });
-    const share = Math.abs(value) / most;
-    cell.style.backgroundColor = signed(value, share, dark);
+    const colour = signedColour(value / most, dark);
+    if (colour) cell.style.backgroundColor = css(colour);
     if (values.length <= SHOWN) {
       cell.textContent = number(value, 2);
-      cell.style.color = wantsDarkInk(0.85 * share, dark) === !dark ? "" : dark ? "#10161b" : "#fff";
+      cell.style.color = colour ? inkOn(colour) : "";
     }
     return cell;
   });
   const said = Array.from(values.subarray(0, SHOWN), (value) => number(value, 3)).join(", ");
   return el("span", { class: `strip ${values.length <= SHOWN ? "few" : ""}`, role: "img", aria: { label: `${said}${values.length > SHOWN ? ", …" : ""}` } }, ...cells);
-}
-
-/** Positive in the scale's blue, negative in a warm colour that the colour-blind tell from it. */
-function signed(value, share, dark) {
-  if (!Number.isFinite(value)) return "transparent";
-  if (value >= 0) return scaleColour(0.85 * share, dark);
-  const [r, g, b] = dark ? [236, 140, 70] : [190, 84, 0];
-  return `rgb(${r} ${g} ${b} / ${(0.06 + 0.9 * share).toFixed(3)})`;
 }
 
 /** A bar a key, from zero to either side. */

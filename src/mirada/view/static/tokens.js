@@ -1,6 +1,6 @@
 // View 3: the text itself. A token shows where it looks, and who looks at it.
 import { css, headColour, mixed } from "./colour.js";
-import { choice, clamp, el, framed, percent, sharpen, wordOf } from "./dom.js";
+import { choice, clamp, el, framed, fromRightToLeft, percent, sharpen, wordOf } from "./dom.js";
 import { activeHeads } from "./state.js";
 
 const LINES = 16; // drawn to each side: more would hide the text
@@ -19,7 +19,7 @@ class TokensView {
     this.flow = el("div", { class: "text" });
     this.behind = el("canvas", { class: "behind", aria: { hidden: "true" } });
     this.scroller = el("div", { class: "text-scroll", tabIndex: 0, role: "listbox", aria: { label: "Tokens", multiselectable: "false" } }, el("div", { class: "behind-holder" }, this.behind), this.flow);
-    this.details = el("aside", { class: "details", aria: { label: "Where the token looks, and who looks at it" } });
+    this.details = el("div", { class: "details", role: "group", aria: { label: "Where the token looks, and who looks at it" } });
     this.formChoice = choice("Form", [["text", "text"], ["columns", "two columns"]], "text", (form) => this.build(form));
     this.hint = el("span", { class: "soft", text: "Point at a token. Click holds it, Escape lets go." });
     this.element = el("div", { class: "view tokens" }, el("div", { class: "bar" }, this.formChoice, this.hint), el("div", { class: "split" }, this.scroller, this.details));
@@ -45,8 +45,9 @@ class TokensView {
     select.disabled = !one;
     this.queries = this.spans("query", this.eye.words(asking));
     this.keys = this.form === "text" ? this.queries : this.spans("key", this.eye.words(asked));
-    const column = (name, spans) => el("div", { class: "column", role: "group", aria: { label: name } }, el("h3", { text: name, aria: { hidden: "true" } }), ...spans);
+    const column = (name, spans) => el("div", { class: "column", role: "group", aria: { label: name } }, el(this.eye.heading, { text: name, aria: { hidden: "true" } }), ...spans);
     this.flow.className = `text ${this.form}`;
+    this.flow.dir = this.form === "text" && fromRightToLeft(this.eye.words(asking)) ? "rtl" : "ltr";
     this.flow.replaceChildren(...(this.form === "text" ? this.queries : [column("queries look", this.queries), column("keys are looked at", this.keys)]));
     this.locked = null;
     this.measure();
@@ -94,7 +95,8 @@ class TokensView {
 
   key(event) {
     const { side, at } = this.pointed;
-    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.below(1), ArrowUp: this.below(-1), Home: -at, End: 1e9 }[event.key];
+    const onward = this.flow.dir === "rtl" ? -1 : 1;
+    const step = { ArrowRight: onward, ArrowLeft: -onward, ArrowDown: this.below(1), ArrowUp: this.below(-1), Home: -at, End: 1e9 }[event.key];
     if (event.key === "Enter" || event.key === " ") this.lock(this.locked ? null : this.pointed);
     else if (event.key === "Escape") this.lock(null);
     else if (event.key === "Tab" || step === undefined) return;
@@ -197,7 +199,7 @@ class TokensView {
     };
     const [asking, asked] = [this.eye.words(this.layer.about.query_words), this.eye.words(this.layer.about.key_words)];
     const word = (pointed.side === "query" ? asking : asked)[pointed.at];
-    const part = (title, found, side, words) => found && [el("h3", { text: title }), el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words)))];
+    const part = (title, found, side, words) => found && [el(this.eye.heading, { text: title }), el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words)))];
     this.details.replaceChildren(
       el("p", { class: "pointed" }, el("bdi", { text: wordOf(word, 2000) }), el("span", { class: "soft", text: ` ${pointed.side} ${pointed.at}${word.length > 2000 ? `, ${word.length.toLocaleString("en")} characters` : ""}` })),
       el("p", { class: "soft", text: of }),

@@ -1,5 +1,5 @@
 // View 6: try it. What the hand does goes to the model, and what the model says follows the hand.
-import { scaleColour, scaleWords, wantsDarkInk } from "./colour.js";
+import { inkOnScale, scaleColour, scaleWords } from "./colour.js";
 import { button, clamp, el, number, percent } from "./dom.js";
 
 const KINDS = { draw: drawTrial, digits: digitsTrial, corners: cornersTrial, matrix: matrixTrial };
@@ -44,14 +44,21 @@ function drawTrial(eye, about, send) {
   const pixels = new Uint8Array(height * width);
   let [query, result] = [0, null];
   const paper = el("canvas", { class: "paper", width, height, tabIndex: 0, role: "application", aria: { label: "Draw here with the pointer; with the keyboard: arrows move, space draws" } });
-  const looks = el("canvas", { class: "paper", width, height, aria: { label: "Where the chosen patch looks" } });
+  const looks = el("canvas", { class: "paper", width, height, tabIndex: 0, role: "application", aria: { label: "Where the chosen patch looks: arrow keys choose another" } });
   const bars = el("div", { class: "class-bars", role: "status" });
-  const again = () => {
+  const cursor = { x: Math.floor(width / 2), y: Math.floor(height / 2) };
+  const paint = () => {
     paintDrawing(paper, pixels, null, about, query, eye);
+    // Whoever draws by keyboard must see where.
+    if (paper.matches(":focus-visible")) outline(paper, cursor.x, cursor.y, paper.width / width, paper.height / height, eye);
+  };
+  for (const name of ["focus", "blur"]) paper.addEventListener(name, paint);
+  const again = () => {
+    paint();
     if (result) showDrawing(looks, bars, pixels, result, about, query, eye);
   };
   const changed = () => {
-    paintDrawing(paper, pixels, null, about, query, eye);
+    paint();
     send({ pixels: [...pixels], query }, (found) => { result = found; again(); });
   };
   const choose = (at) => {
@@ -59,20 +66,32 @@ function drawTrial(eye, about, send) {
     query = at;
     changed();
   };
-  drawing(paper, pixels, about.size, changed);
-  if (about.grid) looks.addEventListener("pointermove", (event) => choose(patchAt(event, looks, about.grid)));
+  drawing(paper, pixels, about.size, cursor, changed);
+  if (about.grid) choosing(looks, about.grid, () => query, choose);
   const fill = (values) => () => { pixels.set(values); changed(); };
   const tools = el("span", { class: "group" }, button("Clear", fill(new Array(pixels.length).fill(0))), button("An example", fill(about.example)));
   pixels.set(about.example);
   changed();
-  const part = (title, ...inside) => el("section", { class: "try-part" }, el("h3", { text: title }), ...inside);
+  const part = (title, ...inside) => el("section", { class: "try-part" }, el(eye.heading, { text: title }), ...inside);
   const element = el("div", { class: "try-row" }, part("Draw a digit", paper, tools), about.grid ? part("Where a patch looks: point at one", looks) : null, part("What it is", bars));
   return { element, again };
 }
 
-function drawing(paper, pixels, size, changed) {
+/** A patch is chosen by pointing at it, or by arrow keys. */
+function choosing(canvas, [rows, columns], chosen, choose) {
+  for (const name of ["pointermove", "pointerdown"]) canvas.addEventListener(name, (event) => choose(patchAt(event, canvas, [rows, columns])));
+  canvas.addEventListener("keydown", (event) => {
+    const [across, down] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
+    if (!across && !down) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const [row, column] = [Math.floor(chosen() / columns) + down, (chosen() % columns) + across];
+    choose(clamp(row, 0, rows - 1) * columns + clamp(column, 0, columns - 1));
+  });
+}
+
+function drawing(paper, pixels, size, cursor, changed) {
   const [height, width] = size;
-  const cursor = { x: Math.floor(width / 2), y: Math.floor(height / 2) };
   let before = null;
   const reach = Math.max(0.75, width / 22);
   const dab = (x, y) => {
@@ -115,6 +134,14 @@ function drawing(paper, pixels, size, changed) {
   });
 }
 
+/** A frame around a part of a picture, as thick on small pictures as on large ones. */
+function outline(canvas, column, row, wide, high, eye) {
+  const context = canvas.getContext("2d");
+  const thick = canvas.width / 100;
+  Object.assign(context, { strokeStyle: eye.ink().warm, lineWidth: thick });
+  context.strokeRect(column * wide + thick / 2, row * high + thick / 2, wide - thick, high - thick);
+}
+
 function patchAt(event, canvas, [rows, columns]) {
   const box = canvas.getBoundingClientRect();
   const row = clamp(Math.floor(((event.clientY - box.top) / box.height) * rows), 0, rows - 1);
@@ -142,9 +169,7 @@ function paintDrawing(canvas, pixels, weights, { size: [height, width], grid }, 
     context.fillStyle = `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255} / 0.72)`;
     context.fillRect((n % grid[1]) * wide, Math.floor(n / grid[1]) * high, wide, high);
   });
-  context.strokeStyle = eye.ink().warm;
-  context.lineWidth = 5;
-  context.strokeRect((query % grid[1]) * wide + 2.5, Math.floor(query / grid[1]) * high + 2.5, wide - 5, high - 5);
+  outline(canvas, query % grid[1], Math.floor(query / grid[1]), wide, high, eye);
 }
 
 function showDrawing(looks, bars, pixels, result, about, query, eye) {
@@ -174,7 +199,7 @@ function digitsTrial(eye, about, send) {
   };
   input.addEventListener("input", changed);
   changed();
-  return { element: el("section", { class: "try-part" }, el("h3", { text: `Type ${about.count} digits: ${about.question}` }), input, cells), again };
+  return { element: el("section", { class: "try-part" }, el(eye.heading, { text: `Type ${about.count} digits: ${about.question}` }), input, cells), again };
 }
 
 function showDigits(cells, { digits, weights, probability }, about, eye) {
@@ -183,7 +208,7 @@ function showDigits(cells, { digits, weights, probability }, about, eye) {
     const share = weights[n] / most;
     const cell = el("div", { class: "digit-cell" }, el("strong", { text: digit }), el("span", { class: "figure", text: percent(weights[n]) }));
     cell.style.backgroundColor = scaleColour(share, eye.dark());
-    cell.style.color = wantsDarkInk(share, eye.dark()) ? "#10161b" : "#ffffff";
+    cell.style.color = inkOnScale(share, eye.dark());
     return cell;
   });
   cells.replaceChildren(el("div", { class: "digit-row" }, ...each), el("p", { class: "verdict", text: `${about.question} ${probability > 0.5 ? "yes" : "no"}, probability ${number(probability, 3)}` }));
@@ -234,7 +259,7 @@ function cornersTrial(eye, about, send) {
     changed();
   });
   changed();
-  return { element: el("div", { class: "try-row" }, el("section", { class: "try-part" }, el("h3", { text: "Drag the two filled corners" }), canvas), el("section", { class: "try-part" }, el("h3", { text: "The decoder goes on" }), words)), again };
+  return { element: el("div", { class: "try-row" }, el("section", { class: "try-part" }, el(eye.heading, { text: "Drag the two filled corners" }), canvas), el("section", { class: "try-part" }, el(eye.heading, { text: "The decoder goes on" }), words)), again };
 }
 
 function modelColour(n, eye) {
@@ -310,7 +335,7 @@ function matrixTrial(eye, about, send) {
   grid.style.gridTemplateColumns = `repeat(${size}, 30px)`;
   drawMask();
   changed();
-  const part = (title, ...inside) => el("section", { class: "try-part" }, el("h3", { text: title }), ...inside);
+  const part = (title, ...inside) => el("section", { class: "try-part" }, el(eye.heading, { text: title }), ...inside);
   return { element: el("div", {}, el("div", { class: "try-row" }, part("The matrix: query, key and value at once", inputs), part("Who may look at whom", grid, presets, el("label", { class: "choice" }, el("span", { text: "scale" }), scaleInput))), out), again };
 }
 
@@ -322,9 +347,9 @@ function heatTable(title, rows, eye) {
     const cell = el("td", { class: "figure", text: value === null ? "−∞" : number(value, 4) });
     if (value !== null) {
       cell.style.backgroundColor = scaleColour(share, eye.dark());
-      cell.style.color = wantsDarkInk(share, eye.dark()) ? "#10161b" : "#ffffff";
+      cell.style.color = inkOnScale(share, eye.dark());
     }
     return cell;
   })));
-  return el("section", { class: "try-part" }, el("h3", { text: title }), el("table", { class: "heat-table", role: "status" }, el("tbody", {}, ...cells)));
+  return el("section", { class: "try-part" }, el(eye.heading, { text: title }), el("table", { class: "heat-table", role: "status" }, el("tbody", {}, ...cells)));
 }

@@ -1,53 +1,43 @@
-"""What there is to look at in a run: the attention of each system on one example, ready for the view."""
+"""The attention of each system on one example, ready for the view."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mirada import masks
-from mirada.experiment import Run
-from mirada.masks import Mask
+from mirada.exhibits.calls import Attended, calls
+from mirada.exhibits.trials import matrix_trial, trials
 from mirada.matrix import AttentionMatrix
 from mirada.systems import patches
+from mirada.view import Exhibit
 
-
-@dataclass(frozen=True, eq=False)
-class Attended:
-    """One attention call: what the view takes for a sighting."""
-
-    name: str
-    matrix: AttentionMatrix
-    """(H, L, S)."""
-    value: Tensor
-    """(H, S, Ev)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Exhibit:
-    """A run's attention on one example."""
-
-    layers: list[Attended]
-    labels: tuple[list[str], list[str]]
-    """Of queries and keys."""
-    title: str
-    image: Tensor | None = None
-    patch: int | None = None
+if TYPE_CHECKING:
+    from mirada.experiment import Run
 
 
 @torch.no_grad()
-def exhibit(run: Run, index: int = 0) -> Exhibit:
-    """The attention of a run on one of its test examples.
+def exhibit(run: Run, example: int = 0, beside: Run | None = None) -> Exhibit:
+    """The attention of a run on one of its test examples, and what can be tried by hand with it.
+
+    Args:
+        run: of any system.
+        example: which of the test examples.
+        beside: a second run of squares, to finish the same square by hand.
 
     Raises:
-        ValueError: no such example, or a model without attention.
+        ValueError: no such example, a model without attention, or two runs that have nothing to do with each other.
+        RunError: the run has no weights, or some that don't fit.
     """
-    return {"pixels": _pixels, "patches": _patches, "squares": _squares, "counting": _counting}[run.name](run, index)
+    if beside is not None and {run.name, beside.name} != {"squares"}:
+        raise ValueError(f"beside={beside.folder.path}: only two runs of squares can be looked at together")
+    if run.name not in _EXHIBITS:
+        raise ValueError(f"{run.name} has nothing prepared to look at: watch its model, run.model, with mirada.watch")
+    return replace(_EXHIBITS[run.name](run, example), trials=trials(run, beside))
 
 
 def walkthrough() -> Exhibit:
@@ -57,7 +47,7 @@ def walkthrough() -> Exhibit:
     rule = masks.padding([4], keys=5)
     visible, _ = rule.materialise((1,), 5, 5)
     layer = Attended("walkthrough", AttentionMatrix(x[None], x[None], visible, scale=1.0), x[None])
-    return Exhibit([layer], (names, names), "walkthrough")
+    return Exhibit([layer], (names, names), "walkthrough", trials={"try": matrix_trial(x)})
 
 
 def _pixels(run: Run, index: int) -> Exhibit:
@@ -126,60 +116,9 @@ def _stretched(one: AttentionMatrix, queries: int) -> Tensor | None:
     return visible.expand(*one.shape[:-2], queries, one.shape[-1])
 
 
-# --- what a layer was asked ---
-
-
-@contextmanager
-def calls(model: nn.Module) -> Iterator[list[Attended]]:
-    """Every call of the attention layers inside, for the first item of the batch."""
-    seen: list[Attended] = []
-    hooks = []
-    for name, module in model.named_modules():
-        read = _READERS.get(type(module).__name__)
-        if read is not None:
-            hooks.append(module.register_forward_pre_hook(_listener(name, read, seen)))
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _listener(name: str, read: Callable[..., tuple[Tensor, ...]], seen: list[Attended]) -> Callable[..., None]:
-    def listen(module: nn.Module, given: tuple[Any, ...]) -> None:
-        query, key, value = read(module, *given)
-        mask = next((one for one in given if isinstance(one, Mask)), None)
-        batch = AttentionMatrix(query, key, mask)  # (N, H, L, S)
-        seen.append(Attended(name or type(module).__name__, batch[0], value[0]))
-
-    return listen
-
-
-def _heads(
-    module: Any, query: Tensor, key: Tensor | None = None, value: Tensor | None = None, *_: Any
-) -> tuple[Tensor, ...]:
-    """(N, H, L, E / H or E) each, of layers that split what they project."""
-    key = query if key is None else key
-    value = key if value is None else value
-    # The narrow layer keeps its three projections in one matrix, as torch's own does.
-    linears = module._linears() if hasattr(module, "_linears") else (module.query, module.key, module.value)
-    projected = (linear(part) for linear, part in zip(linears, (query, key, value), strict=True))
-    return tuple(part.unflatten(-1, (module.heads, -1)).transpose(1, 2) for part in projected)
-
-
-def _features(module: Any, x: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    return tuple(
-        layer(x).unflatten(-1, (-1, module.heads)).transpose(1, 3) for layer in (module.query, module.key, module.value)
-    )
-
-
-def _cross(module: Any, query: Tensor, memory: Any, *_: Any) -> tuple[Tensor, ...]:
-    return tuple(part[:, None] for part in (module.query(query), memory.key, memory.value))
-
-
-_READERS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
-    "MultiHeadAttention": _heads,
-    "WideMultiHeadAttention": _heads,
-    "FeatureAttention": _features,
-    "CrossAttention": _cross,
+_EXHIBITS: dict[str, Callable[[Run, int], Exhibit]] = {
+    "pixels": _pixels,
+    "patches": _patches,
+    "squares": _squares,
+    "counting": _counting,
 }

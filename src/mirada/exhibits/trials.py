@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from mirada.cli.exhibits import calls
-from mirada.experiment import Run
+from mirada.exhibits.calls import calls
 from mirada.systems import patches
 from mirada.systems.counting import LENGTH
 from mirada.trace import trace
 from mirada.view.trial import Trial
+
+if TYPE_CHECKING:
+    from mirada.experiment import Run
 
 _LARGEST = 1e6  # of what may be typed
 
