@@ -1,8 +1,8 @@
 """How a product with the attention matrix is computed.
 
-Each kernel is a file: ``plain`` builds the matrix, ``fused`` and ``blocked`` never do, ``interpolated`` is for a single
-channel, and ``direct`` is torch's own call where nothing needs adding to it. This page chooses between them and makes
-what they give differentiable.
+Each kernel is a file: ``plain`` builds the matrix, ``fused`` and ``blocked`` never do, ``banded`` and ``formed`` build a
+little of it at a time, ``interpolated`` is for a single channel, and ``direct`` is torch's own call where nothing needs
+adding to it. This page chooses between them and makes what they give differentiable.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mirada.kernels import blocked, formed, fused, interpolated, normalisers, plain
+from mirada.kernels import banded, blocked, formed, fused, interpolated, normalisers, plain
 from mirada.kernels import entropy as entropies
 from mirada.kernels.scores import Scores, finite
 from mirada.kernels.transpose import transposed as fused_transposed
@@ -92,6 +92,12 @@ def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
     if kernel == "plain":
         return _plain_entropy(scores), plain.logsumexp(scores)
     return _Entropy.apply(scores.query, scores.key, scores, kernel)
+
+
+def received(scores: Scores) -> Tensor | None:
+    """Aᵀ 1, (*leading, S), in one pass; None where gradients are wanted, for which `transposed` has a way."""
+    wanted = scores.query.requires_grad or scores.key.requires_grad
+    return None if wanted and torch.is_grad_enabled() else banded.received(scores)
 
 
 def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:

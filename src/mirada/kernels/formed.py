@@ -16,15 +16,15 @@ _ELEMENTS = 1 << 18  # of a piece: 1 MB in float32
 
 def forward(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     """The context (*leading, L, Ev) and the weights (*leading, L, S)."""
-    weights = value.new_empty(*scores.leading, scores.queries, scores.keys)
-    context = value.new_empty(*scores.leading, scores.queries, value.shape[-1])
-    for at, rows, part in scores.pieces(_ELEMENTS):
-        piece = weights[at][..., rows, :]
+    weights = value.new_zeros(*scores.leading, scores.queries, scores.keys)
+    context = value.new_zeros(*scores.leading, scores.queries, value.shape[-1])
+    for at, rows, columns, part in scores.pieces(_ELEMENTS):
+        piece = weights[at][..., rows, columns]
         if part.mask is None:
             torch.softmax(part.whole(), -1, out=piece)
-        else:
+        elif not part.empty:
             piece.copy_(plain.softmax(part.whole()))
-        torch.matmul(piece, value[at], out=context[at][..., rows, :])
+        torch.matmul(piece, value[at][..., columns, :], out=context[at][..., rows, :])
     return context, weights
 
 
@@ -34,17 +34,17 @@ def backward(
     """Gradients for query, key and value, from those of context and weights."""
     grad_query = torch.empty_like(scores.query)
     grad_key, grad_value = torch.zeros_like(scores.key), torch.zeros_like(value)
-    for at, rows, part in scores.pieces(_ELEMENTS):
-        piece = weights[at][..., rows, :]
-        reaching = None if grad_weights is None else grad_weights[at][..., rows, :]
+    for at, rows, columns, part in scores.pieces(_ELEMENTS):
+        piece = weights[at][..., rows, columns]
+        reaching = None if grad_weights is None else grad_weights[at][..., rows, columns]
         if grad_context is not None:
             grad = grad_context[at][..., rows, :]
-            through = grad @ value[at].mT
+            through = grad @ value[at][..., columns, :].mT
             reaching = through if reaching is None else through.add_(reaching)
-            grad_value[at] += piece.mT @ grad
+            grad_value[at][..., columns, :] += piece.mT @ grad
         assert reaching is not None
         pushed = piece * reaching
         pushed.addcmul_(piece, pushed.sum(-1, keepdim=True), value=-1)  # the gradient of the scores
         grad_query[at][..., rows, :] = pushed @ part.key * scores.scale
-        grad_key[at] += pushed.mT @ (part.query * scores.scale)
+        grad_key[at][..., columns, :] += pushed.mT @ (part.query * scores.scale)
     return grad_query, grad_key, None if grad_context is None else grad_value

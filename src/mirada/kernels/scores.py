@@ -95,26 +95,25 @@ class Scores:
             products = (query @ key.masked_fill(bad, 0.0).mT).masked_fill(bad.any(-1)[..., None, :], torch.nan)
         return products * self.scale if late else products
 
-    def pieces(self, elements: int) -> Iterator[tuple[tuple[Any, ...], slice, Scores]]:
-        """Cuts the matrix into pieces of at most about ``elements`` entries: whole examples or heads, else rows of one.
+    def pieces(self, elements: int) -> Iterator[tuple[tuple[Any, ...], slice, slice, Scores]]:
+        """Cuts the matrix into pieces of at most about ``elements`` entries: whole examples or heads, or bands of one.
 
-        Yields the index of each piece among the leading dimensions, its queries, and its scores.
+        Yields the index of each piece among the leading dimensions, its queries, its keys, and its scores. What no
+        piece holds, a mask hides.
         """
         each = self.queries * self.keys * self.query.shape[1:-2].numel()  # entries of one example
         if self.leading and each <= elements:
             count = max(1, elements // max(1, each))
             for start in range(0, self.leading[0], count):
                 at = (slice(start, start + count),)
-                yield at, slice(0, self.queries), self.part(at)
+                yield at, slice(0, self.queries), slice(0, self.keys), self.part(at)
         elif self.leading:
             for n in range(self.leading[0]):
-                for at, rows, piece in self.part((n,)).pieces(elements):
-                    yield (n, *at), rows, piece
+                for at, rows, columns, piece in self.part((n,)).pieces(elements):
+                    yield (n, *at), rows, columns, piece
         else:
-            height = max(1, elements // max(1, self.keys))
-            for start in range(0, self.queries, height):
-                rows = slice(start, min(start + height, self.queries))
-                yield (), rows, self.rectangle(rows, slice(0, self.keys))
+            for rows, columns in self.blocks(elements):
+                yield (), rows, columns, self.rectangle(rows, columns)
 
     def part(self, index: tuple[Any, ...]) -> Scores:
         """The scores of one example, one head, …: leading dimensions are indexed."""

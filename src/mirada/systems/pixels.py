@@ -55,6 +55,8 @@ class Settings(Recipe):
     """Folder with the four IDX files of mnist or fashion; without it they are downloaded once."""
     batch_size: int = 16
     """Images in a step, drawn with replacement."""
+    split_seed: int = 42
+    """Where the split into training and validation images is drawn from; 46525 is that of the reference's log."""
     scaling: Literal["reference", "std"] = "reference"
     """What the centred pixels are divided by."""
 
@@ -75,7 +77,7 @@ class Data:
 def load(settings: Settings) -> Data:
     """5/6 of the training images to train with, 1/6 to validate with; the test images stay apart."""
     images = load_images(settings.data, settings.data_dir)
-    train, validation = split(len(images.train_images))
+    train, validation = split(len(images.train_images), settings.split_seed)
     return Data(
         train=(images.train_images[train], images.train_labels[train]),
         validation=(images.train_images[validation], images.train_labels[validation]),
