@@ -1,7 +1,7 @@
 """How a product with the attention matrix is computed.
 
-Each kernel is a file: ``plain`` builds the matrix, ``fused`` and ``blocked`` never do, ``banded`` and ``formed`` build a
-little of it at a time, ``interpolated`` is for a single channel, and ``direct`` is torch's own call where nothing needs
+Each kernel is a file: ``plain`` builds the matrix, ``fused`` and ``blocked`` never do, ``banded`` and ``formed`` build
+some of it at a time, ``interpolated`` is for a single channel, and ``direct`` is torch's own call where nothing needs
 adding to it. This page chooses between them and makes what they give differentiable.
 """
 
@@ -34,6 +34,8 @@ def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
         return "plain", "the mask is learned, so its gradient is as large as the matrix"
     if scores.query.shape[:-1].numel() * scores.keys <= FEW:
         return "plain", "so few weights are formed outright"
+    if scores.keys * 2 <= scores.width:
+        return "plain", "the weights are fewer numbers than the queries"
     if not fused.fits(scores):
         return "blocked", f"the fused kernel can't take this on {scores.query.device.type} with scale {scores.scale:g}"
     if scores.mask is not None and not finite(scores.query, scores.key, value):

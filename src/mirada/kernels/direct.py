@@ -18,7 +18,10 @@ _TENSOR = 1 << 24  # entries of a mask that is a tensor already: 64 MB in float3
 
 
 def takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether these go in unchanged, without a mask: (batch, heads, length, width) all three, of one width above 1."""
+    """Whether these go in unchanged, without a mask: (batch, heads, length, width) all three, of one width above 1.
+
+    Not where keys are so few that forming the weights is faster.
+    """
     if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
         return False
     q, k = query.shape, key.shape
@@ -27,6 +30,7 @@ def takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
         and k == value.shape
         and q[:2] == k[:2]
         and q[3] == k[3] > 1
+        and k[2] * 2 > k[3]
         and 0 not in q
         and 0 not in k
         and query.dtype == key.dtype == value.dtype
@@ -39,6 +43,8 @@ def context(scores: Scores, value: Tensor) -> Tensor | None:
     """A @ V: (*leading, L, E), differentiable once; None where the call can't be trusted with it."""
     query, key, mask = scores.query, scores.key, scores.mask
     if len(scores.leading) > 2 or key.shape != value.shape or scores.empty or scores.width == 1:
+        return None
+    if scores.keys * 2 <= scores.width:  # as in `takes`
         return None
     graph = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     added, causal = None, False

@@ -84,9 +84,12 @@ class Scores:
 
     def _products(self, query: Tensor, key: Tensor) -> Tensor:
         """scale · q·k, (..., r, c), whose gradient stays finite where a key that is no number is hidden afterwards."""
-        # Queries are fewer numbers than scores; but half precision has no digits to spare for scaling them first.
+        # Queries or keys are fewer numbers than scores; but half precision has no digits to spare for scaling early.
         late = query.dtype in _HALF
-        query = query if late else query * self.scale
+        if not late and query.shape[-2] < key.shape[-2]:
+            query = query * self.scale
+        elif not late:
+            key = key * self.scale
         if self.mask is None or not (torch.is_grad_enabled() and query.requires_grad) or finite(key):
             products = query @ key.mT
         else:

@@ -97,13 +97,13 @@ def batches(settings: Settings, data: Data) -> Callable[[Generator], Iterable[Ba
 
 
 def held_out(settings: Settings, data: Data) -> dict[str, Callable[[], Iterable[Batch]]]:
-    """What chooses the best epoch."""
-    return {"validation": lambda: in_order(data.validation, size=256)}
+    """What chooses the best epoch, in batches that stay in the cache."""
+    return {"validation": lambda: in_order(data.validation, size=50)}
 
 
 def final(settings: Settings, data: Data) -> dict[str, Callable[[], Iterable[Batch]]]:
     """What the best epoch is tested with, once."""
-    return {"test": lambda: in_order(data.test, size=256)}
+    return {"test": lambda: in_order(data.test, size=50)}
 
 
 def statistics(images: Tensor, scaling: Literal["reference", "std"]) -> tuple[Tensor, Tensor]:
