@@ -284,7 +284,7 @@ def test_predict_refuses_an_image_of_the_wrong_size(digits, tmp_path):
     ("model", "schedule", "least"),
     [
         ("mlp", "constant", 0.970),
-        ("wide", "constant", 0.959),  # 0.9596; with seeds 1 and 43 it was 0.9603 and 0.9605
+        ("wide", "constant", 0.960),
         ("features", "constant", 0.965),
         ("wide", "onecycle", 0.973),
         ("block", "onecycle", 0.983),
