@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from mirada import binning, kernels
 from mirada.kernels import Scores, direct, normalisers, plain
@@ -398,6 +399,9 @@ def attention(
     >>> context
     tensor([[0.5000, 0.5000]])
     """
+    if has_torch_function_variadic(query, key, value):  # somebody looks on, `mirada.watch` for one
+        options = {"scale": scale, "dropout_p": dropout_p, "enable_gqa": enable_gqa, "need_weights": need_weights}
+        return handle_torch_function(attention, (query, key, value), query, key, value, mask, **options)
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f"dropout_p must be at least 0 and less than 1, got {dropout_p}")
     if mask is None and not (need_weights or dropout_p or enable_gqa) and direct.takes(query, key, value):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from mirada.watch import flex, sdpa
+from mirada.matrix import attention
+from mirada.watch import flex, own, sdpa
 from mirada.watch.by_hand import ByHand, Witness
 
 # A private name: without it no context is taken from the matrix, and the operator forms all of its scores.
@@ -28,6 +29,7 @@ class Catcher(TorchFunctionMode):
             "scaled_dot_product_attention": self._fused,
             "multi_head_attention_forward": self._torchs_own,
             "flex_attention": self._flex,
+            "attention": self._own,
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,6 +55,21 @@ class Catcher(TorchFunctionMode):
             return func(*args, **kwargs)
         with self:
             return sdpa.multi_head_attention_forward(*args, **kwargs)
+
+    def _own(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func is not attention:
+            return func(*args, **kwargs)
+        weights: list[Tensor] = []  # those before any edit
+
+        def compute() -> Tensor:
+            found = func(*args, **kwargs)
+            if isinstance(found, Tensor):
+                return found
+            weights.append(found[1])
+            return found[0]
+
+        context = self._witness.attend(own.read(*args, **kwargs), compute)
+        return (context, *weights) if weights else context
 
     def _flex(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = flex.read(*args, **kwargs)

@@ -1,0 +1,35 @@
+"""mirada's own door: `mirada.attention`, which may take kernels that no function of torch gives away."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mirada.masks import Mask
+from mirada.watch.calls import Call
+from mirada.watch.sdpa import computed_in
+
+
+def read(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Mask | Tensor | None = None,
+    *,
+    scale: float | None = None,
+    dropout_p: float = 0.0,
+    enable_gqa: bool = False,
+    need_weights: bool = False,
+) -> Call:
+    """The call that these arguments make."""
+    return Call(
+        query,
+        key,
+        value,
+        masks=(mask,) if isinstance(mask, Tensor) else (),
+        rule=None if isinstance(mask, Tensor) else mask,
+        scale=scale,
+        enable_gqa=enable_gqa,
+        dropout_p=dropout_p,
+        how="mirada.attention",
+        dtype=computed_in(query),
+    )

@@ -1,0 +1,49 @@
+"""mirada's own layers are seen as any others, whichever kernel they take."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import mirada
+from mirada import masks
+from mirada.nn import MultiHeadAttention, SelfAttention
+from mirada.watch import knock_out
+
+
+@pytest.mark.parametrize("length", [8, 300])
+@pytest.mark.parametrize("need_weights", [False, True])
+@pytest.mark.parametrize("kind", ["no mask", "rule", "tensor"])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_layer_is_seen_once_and_goes_on_as_before(length: int, need_weights: bool, kind: str, grad: bool):
+    torch.manual_seed(0)
+    layer, x = MultiHeadAttention(16, 4), torch.randn(2, length, 16)
+    visible = torch.ones(length, length, dtype=torch.bool).tril()
+    mask = {"no mask": None, "rule": masks.no_peek(length), "tensor": visible}[kind]
+    with torch.set_grad_enabled(grad):
+        _, weights = layer(x, mask=mask, need_weights=True)
+        expected = layer(x, mask=mask, need_weights=need_weights)
+        with mirada.watch(layer) as seen:
+            found = layer(x, mask=mask, need_weights=need_weights)
+    assert len(seen) == 1
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    torch.testing.assert_close(seen[0].matrix.dense(), weights)
+
+
+def test_one_channel_is_seen():
+    layer, x = SelfAttention(1), torch.randn(2, 200, 1)  # interpolated: no function of torch forms these weights
+    with torch.no_grad(), mirada.watch(layer) as seen:
+        _, weights = layer(x, need_weights=True)
+        layer(x)
+    assert len(seen) == 2
+    for sighting in seen:
+        torch.testing.assert_close(sighting.matrix.dense(), weights)
+
+
+def test_an_edit_reaches_it():
+    torch.manual_seed(0)
+    layer, x = MultiHeadAttention(16, 4), torch.randn(2, 300, 16)
+    with torch.no_grad():
+        with mirada.watch(layer, edit=knock_out(heads=[0, 1, 2, 3])):
+            silent = layer(x)
+        torch.testing.assert_close(silent, layer.out_proj.bias.expand_as(silent))
