@@ -48,7 +48,7 @@ def make(settings: type[T], given: Mapping[str, Any], *, system: str) -> T:
         ...
     TypeError: toy has no setting 'epoch'; did you mean 'epochs'?
     """
-    known = [field.name for field in fields(settings)]  # pyright: ignore[reportArgumentType]
+    known = [field.name for field in fields(settings)]  # pyright: ignore[reportArgumentType] - T is a dataclass
     for name in given:
         if name not in known:
             raise TypeError(f"{system} has no setting {name!r}{did_you_mean(name, known)}")

@@ -21,7 +21,7 @@ def spelt_out(command: Callable[..., Any], settings: type) -> Callable[..., Any]
     """
     signature = inspect.signature(command, eval_str=True)
     own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
-    command.__signature__ = signature.replace(parameters=[*own, *_options(settings)])  # pyright: ignore[reportFunctionMemberAccess]
+    command.__signature__ = signature.replace(parameters=[*own, *_options(settings)])  # pyright: ignore[reportFunctionMemberAccess] - read by inspect
     return command
 
 

@@ -56,7 +56,7 @@ class Settings(Recipe):
     batch_size: int = 16
     """Images in a step, drawn with replacement."""
     split_seed: int = 42
-    """Where the split into training and validation images is drawn from; 46525 is that of the reference's log."""
+    """Where the split into training and validation images is drawn from; the reference's script has 46525."""
     scaling: Literal["reference", "std"] = "reference"
     """What the centred pixels are divided by."""
 

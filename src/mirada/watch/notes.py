@@ -113,7 +113,7 @@ def folded(scores: ScoresNote, before: torch.Size, after: torch.Size) -> ScoresN
 def factor_of(given: object) -> float | Tensor | None:
     """A number, or one number a query (..., L or 1, 1); None for anything else."""
     if isinstance(given, Number) and not isinstance(given, complex):
-        return float(given)  # type: ignore[arg-type]
+        return float(given)  # type: ignore[arg-type] - any real Number converts
     if isinstance(given, Tensor) and given.is_floating_point() and given.shape[-1:] in ((), (1,)):
         return given if given.ndim or given.requires_grad else float(given)
     return None
