@@ -11,7 +11,8 @@ from torch import Tensor
 import mirada
 import reference
 from mirada import AttentionMatrix, kernels, masks
-from mirada.kernels import Scores, blocked, formed, fused, interpolated
+from mirada.kernels import Scores, blocked, formed, fused, interpolated, moments
+from mirada.nn import SelfAttention
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -92,11 +93,76 @@ def test_one_channel_is_interpolated_only_where_it_pays_and_converges():
 
 
 def test_one_channel_has_gradients_of_gradients():
-    query = torch.randn(200, 1, requires_grad=True)
-    context = AttentionMatrix(query, torch.randn(200, 1)) @ torch.randn(200, 1)
-    (slope,) = torch.autograd.grad(context.sum(), query, create_graph=True)
-    (curvature,) = torch.autograd.grad(slope.sum(), query)
-    assert float(curvature.abs().max()) > 0
+    torch.manual_seed(0)
+    given = [torch.randn(200, 1, requires_grad=True) for _ in range(3)]
+    exact = [t.detach().double().requires_grad_() for t in given]
+    context = interpolated.context(Scores(given[0], given[1], None, 1.0), given[2])
+    assert context is not None
+    direction = torch.randn(200, 1)
+    found = torch.autograd.grad(context, given, direction, create_graph=True)
+    expected = torch.softmax(exact[0] @ exact[1].mT, -1) @ exact[2]
+    wanted = torch.autograd.grad(expected, exact, direction.double(), create_graph=True)
+    twice = torch.autograd.grad(sum(grad.square().sum() for grad in found), given)
+    wanted_twice = torch.autograd.grad(sum(grad.square().sum() for grad in wanted), exact)
+    for one, other in zip((*found, *twice), (*wanted, *wanted_twice), strict=True):
+        assert (one - other).abs().max() < 1e-4 * other.abs().max()
+
+
+@pytest.mark.parametrize("steepest", [0.01, 0.5, 2.0, 7.9])
+@pytest.mark.parametrize("ink", ["grey", "black or white", "a speck", "far from zero"])
+def test_one_channel_that_asks_itself_agrees_with_float64(steepest: float, ink: str):
+    torch.manual_seed(0)
+    x = {
+        "grey": torch.rand(4, 784, 1) - 0.4,
+        "black or white": (torch.rand(4, 784, 1) < 0.2).float(),
+        "a speck": torch.zeros(4, 784, 1).index_fill(1, torch.tensor([5]), 1.0),
+        "far from zero": torch.rand(4, 784, 1) + 1,
+    }[ink]
+    for sign in (1, -1):
+        stretch = torch.tensor([[sign * 2 * steepest / float(x.max() * (x.max() - x.min()))]], requires_grad=True)
+        context = moments.context(x, stretch)
+        assert context is not None
+        exactly = stretch.detach().double().requires_grad_()
+        exact = torch.softmax(exactly * x.double() @ x.double().mT, -1) @ x.double()
+        torch.testing.assert_close(context.double(), exact, atol=2e-6, rtol=0)
+        direction = torch.randn(4, 784, 1)
+        (found,) = torch.autograd.grad(context, stretch, direction)
+        (wanted,) = torch.autograd.grad(exact, exactly, direction.double())
+        noise = 1e-6 * float((direction.abs() * x.abs()).sum()) * float(x.max() - x.min())
+        torch.testing.assert_close(found.double(), wanted, atol=noise, rtol=1e-5)
+
+
+def test_moments_are_taken_only_where_they_pay_and_converge():
+    many, one = torch.rand(784, 1), torch.ones(1, 1)
+    assert moments.context(many, one) is not None
+    assert moments.context(many[:20], one) is None
+    assert moments.context(many, one * 1000) is None
+    assert moments.context(many * torch.nan, one) is None
+    assert moments.context(many / 0, one) is None
+    assert moments.context(torch.ones(784, 1), one) is None
+    assert moments.context(torch.zeros(3, 0, 1), one) is None
+    assert moments.context(many.double(), one.double()) is None
+    assert moments.context(many.clone().requires_grad_(), one) is None
+
+
+@pytest.mark.parametrize("amount", [1.0, 5.0])
+@pytest.mark.parametrize("wants_gradient", [False, True])
+def test_self_attention_on_one_channel_is_its_formula_by_whichever_kernel(amount: float, wants_gradient: bool):
+    torch.manual_seed(0)
+    layer = SelfAttention(1, bias=False)
+    x = (torch.randn(2, 300, 1) * amount).requires_grad_(wants_gradient)
+    inputs = [*layer.parameters(), *([x] if wants_gradient else [])]
+    exact = [t.detach().double().requires_grad_() for t in layer.parameters()]
+    precise = x.detach().double().requires_grad_()
+    context, direction = layer(x), torch.randn(2, 300, 1)
+    expected = torch.softmax((precise * exact[0]) @ (precise * exact[1]).mT, -1) @ (precise * exact[2])
+    torch.testing.assert_close(context.double(), expected, atol=2e-5 * amount, rtol=0)
+    found = torch.autograd.grad(context, inputs, direction, create_graph=True)
+    wanted = torch.autograd.grad(expected, [*exact, precise], direction.double(), create_graph=True)
+    twice = torch.autograd.grad(found[0].sum(), layer.key.weight) + torch.autograd.grad(wanted[0].sum(), exact[1])
+    for one, other in [*zip(found, wanted, strict=False), twice]:
+        assert (one - other).abs().max() < 1e-4 * other.abs().max()
+    assert layer(x.detach() * torch.nan).isnan().all()
 
 
 def test_a_kernel_that_is_not_there_is_stood_in_for(monkeypatch):

@@ -21,8 +21,8 @@ from torch import Tensor
 from mirada.kernels import plain
 from mirada.kernels.scores import Scores
 
-_NOISE = 1e-7  # of the numbers averaged: where float32's own rounding drowns the coefficients
-_WORTHWHILE = 4  # queries for each node, below which plain attention is as fast
+NOISE = 1e-7  # of the numbers averaged: where float32's own rounding drowns the coefficients
+WORTHWHILE = 4  # queries for each node, below which plain attention is as fast
 
 
 def context(scores: Scores, value: Tensor) -> Tensor | None:
@@ -33,7 +33,7 @@ def context(scores: Scores, value: Tensor) -> Tensor | None:
     if scores.scale != 1:
         times = times * scores.scale
     nodes = _first_guess(times, keys)
-    while nodes is not None and nodes * _WORTHWHILE <= scores.queries:
+    while nodes is not None and nodes * WORTHWHILE <= scores.queries:
         found, converged = _Interpolated.apply(times, keys, value.mT, nodes)
         if converged:
             return found.mT
@@ -56,15 +56,16 @@ class _Interpolated(torch.autograd.Function):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
         ctx: Any, times: Tensor, keys: Tensor, value: Tensor, nodes: int
     ) -> tuple[Tensor, bool]:
+        given = times, keys, value
         # Shifting all keys changes no weight, and differences from a mean lose fewer digits.
         keys, mean = keys - keys.mean(-1, keepdim=True), value.mean(-1, keepdim=True)
         value = value - mean
         low, high = times.amin(-1, keepdim=True), times.amax(-1, keepdim=True)  # (*leading, 1)
         middle, half = (high + low) / 2, ((high - low) / 2).clamp_min(torch.finfo(times.dtype).tiny)
-        points, to_coefficients = _chebyshev(nodes, times.dtype, times.device)
+        points, to_coefficients = chebyshev(nodes, times.dtype, times.device)
         at = middle + half * points  # (*leading, r)
         weights = torch.softmax(at[..., None] * keys[..., None, :], -1)  # (*leading, r, S)
-        basis = _polynomials((times - middle) / half, nodes)  # (*leading, r, L)
+        basis = polynomials((times - middle) / half, nodes)  # (*leading, r, L)
         differentiate = any(ctx.needs_input_grad)
         if not differentiate:
             coefficients = value @ weights.mT @ to_coefficients  # (*leading, Ev, r)
@@ -75,20 +76,21 @@ class _Interpolated(torch.autograd.Function):
         averages = torch.cat([value, key * value, key], -2) @ weights.mT  # (*leading, 2 Ev + 1, r)
         values, products, key = averages.split([width, width, 1], -2)
         coefficients = torch.cat([values, products - key * values], -2) @ to_coefficients  # (*leading, 2 Ev, r)
-        ctx.save_for_backward(times, keys, value, at, weights, values, basis, coefficients[..., width:, :] * unit)
+        ctx.save_for_backward(*given, mean, at, weights, values, basis, coefficients[..., width:, :] * unit)
         ctx.set_materialize_grads(False)
         return coefficients[..., :width, :] @ basis + mean, _converged(coefficients, value)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        times, keys, value, at, weights, values, basis, slopes = ctx.saved_tensors
+        times, keys, value, mean, at, weights, values, basis, slopes = ctx.saved_tensors
         grad = grads[0]
         if grad is None:
             return None, None, None, None
         if torch.is_grad_enabled():
             output = value @ torch.softmax(times[..., None] * keys[..., None, :], -1).mT
             return *plain.gradients((output,), (times, keys, value), (grad,)), None
-        _, to_coefficients = _chebyshev(at.shape[-1], at.dtype, at.device)
+        value = value - mean
+        _, to_coefficients = chebyshev(at.shape[-1], at.dtype, at.device)
         grad_times = (grad * (slopes @ basis)).sum(-2)
         reaching = grad @ basis.mT @ to_coefficients.mT  # (*leading, Ev, r), the gradient at the nodes
         # The gradient of a key is Σ_n at_n w_n Σ_c reaching_cn (value_c − values_cn): one product gives all its sums.
@@ -100,10 +102,10 @@ class _Interpolated(torch.autograd.Function):
 
 def _converged(coefficients: Tensor, value: Tensor) -> bool:
     """Whether the last of the coefficients (*leading, …, r) are rounding noise of such values."""
-    return bool(coefficients[..., -2:].abs().max() <= _NOISE * value.abs().max())
+    return bool(coefficients[..., -2:].abs().max() <= NOISE * value.abs().max())
 
 
-def _polynomials(x: Tensor, count: int) -> Tensor:
+def polynomials(x: Tensor, count: int) -> Tensor:
     """The Chebyshev polynomials at x (*leading, L), T_0, T_1, −T_2, −T_3, T_4 …: (*leading, count, L).
 
     With signs in pairs the recurrence T_{n+1} = 2x T_n − T_{n−1} is a single operation a row.
@@ -120,10 +122,10 @@ def _polynomials(x: Tensor, count: int) -> Tensor:
 
 
 @cache
-def _chebyshev(count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def chebyshev(count: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The nodes (count,), zeros of T_count, and the matrix (count, count) from values there to coefficients, by rows.
 
-    The coefficients are those of `_polynomials`, signs in pairs included.
+    The coefficients are those of `polynomials`, signs in pairs included.
     """
     angles, order = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / count), torch.arange(count)
     transform = torch.cos(angles[:, None] * order) * (2 / count) * (1 - 2 * (order // 2 % 2))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
 
+from mirada.kernels import moments
 from mirada.masks import Mask
 from mirada.matrix import attention
 from mirada.nn.arguments import expect, positive
@@ -45,6 +47,22 @@ class SelfAttention(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The context of every position, and with `need_weights` where it looked."""
         expect("x", x, self.embed_dim)
+        if self.embed_dim == 1 and mask is None and not need_weights and self.query.bias is None:
+            return self._folded(x)
         linears = self.query, self.key, self.value
         query, key, value = project(linears, x, x, x, masked=mask is not None)  # (..., L, E) each
         return attention(query, key, value, mask, need_weights=need_weights)
+
+    def _folded(self, x: Tensor) -> Tensor:
+        """The same with one feature: all projections are multiples of x, so their factors can wait.
+
+            softmax((q x) (k x)ᵀ) (v x) = v · softmax(q k · x xᵀ) x
+
+        What is left to attend with is the input itself, and one number says how.
+        """
+        stretch = self.query.weight * self.key.weight  # (1, 1)
+        watched = has_torch_function_unary(x)
+        context = None if watched else moments.context(x, stretch)  # (..., L, 1)
+        if context is None:
+            context = attention(x * stretch, x, x)
+        return context * self.value.weight
