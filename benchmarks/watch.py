@@ -32,16 +32,19 @@ CONSOLE = Console(width=120)
 class Block(nn.Module):
     """One layer of a decoder, as GPT-2 has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
-        self.norm, self.project, self.merge = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.norm, self.project, self.merge = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.feed = nn.Sequential(
-            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH)
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
+        self.held: list[tuple[Tensor, Tensor, Tensor]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:  # (N, L, width)
         split = self.project(self.norm(x)).chunk(3, -1)
-        query, key, value = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in split)
+        query, key, value = (part.unflatten(-1, (-1, WIDTH // HEADS)).transpose(1, 2) for part in split)
+        if self.held is not None:
+            self.held.append((query, key, value))
         context = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.merge(context.transpose(1, 2).flatten(-2))
         return x + self.feed(x)
@@ -54,9 +57,18 @@ class Attention(nn.Module):
         return functional.scaled_dot_product_attention(query, key, value)
 
 
-def decoder(layers: int) -> nn.Module:
+def decoder(layers: int, width: int = WIDTH) -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(*(Block() for _ in range(layers))).eval()
+    return nn.Sequential(*(Block(width) for _ in range(layers))).eval()
+
+
+def holding(model: nn.Sequential, x: Tensor) -> None:
+    """A forward that does nothing more than hold on to queries, keys and values: their memory can't be used again."""
+    for block in model:
+        block.held = []
+    model(x)
+    for block in model:
+        block.held = None
 
 
 def watched(model: nn.Module, *inputs: Tensor, **options: Any) -> Seen:
@@ -65,13 +77,19 @@ def watched(model: nn.Module, *inputs: Tensor, **options: Any) -> Seen:
     return seen
 
 
-def cost_of_inputs(lengths: list[int], rounds: int) -> list[dict[str, Any]]:
-    model, rows = decoder(layers=4), []
+def cost_of_inputs(lengths: list[int], rounds: int, width: int = WIDTH) -> list[dict[str, Any]]:
+    model, rows = decoder(4, width), []
     for length in lengths:
-        x = torch.randn(1, length, WIDTH)
-        works = {"forward": lambda x=x: model(x), "watched": lambda x=x: watched(model, x)}
+        x = torch.randn(1, length, width)
+        works = {
+            "forward": lambda x=x: model(x),
+            "holding": lambda x=x: holding(model, x),
+            "watched": lambda x=x: watched(model, x),
+        }
         seconds = timing.interleaved(works, rounds)
-        rows.append(_row(length, seconds, timing.ratio(seconds["watched"], seconds["forward"])))
+        held = timing.ratio(seconds["holding"], seconds["forward"])
+        row = _row(length, seconds, timing.ratio(seconds["watched"], seconds["forward"]))
+        rows.append(row | {"holding / forward": held})
     return rows
 
 
@@ -138,10 +156,14 @@ def main() -> None:
     with torch.no_grad():
         results = {
             "inputs": cost_of_inputs([512] if quick else [512, 1024, 2048], rounds=9 if quick else 21),
+            "inputs, narrow": cost_of_inputs(
+                [512] if quick else [512, 1024, 2048], rounds=21 if quick else 61, width=256
+            ),
             "summaries": cost_of_summaries([512, 1024] if quick else [512, 1024, 4096], rounds=9 if quick else 21),
             "memory": memory(2048 if quick else 16_384),
         }
     show("keep='inputs': a decoder of 4 layers, 12 heads, width 768; watched / forward", results["inputs"])
+    show("keep='inputs': 4 heads, width 256; 'holding' only keeps the tensors alive", results["inputs, narrow"])
     show("keep='summaries': 8 heads, width 64; what it adds / attention itself", results["summaries"])
     show("peak memory of a forward: 12 layers, 12 heads, width 768", results["memory"])
     timing.write(Path(__file__).parent / "results" / "watch.json", results)

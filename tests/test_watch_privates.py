@@ -19,6 +19,7 @@ def x():
 
 def test_this_torch_has_them_all():
     assert None not in (sdpa._choice, sdpa.multi_head_attention_forward, modules._graph_task)
+    assert modules._CALL is not None
     assert transforms._can_look
     assert catching._mode_further_out() is None
 

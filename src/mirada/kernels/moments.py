@@ -1,10 +1,10 @@
 """One channel that asks itself: where queries are a · x for keys and values x, each sum over keys follows from moments.
 
-context_i = g(a x_i), with g(t) = Σ_j x_j e^{t x_j} / Σ_j e^{t x_j}: the mean of x, tilted by t. Between the least x and
-the largest, e^{t x} is as good as a polynomial of degree r − 1, so the sums depend on the keys only through Σ_j T_n(x_j)
-for n < r: r moments stand for S keys, as a quadrature with nodes y_m and weights w_m. And as in `interpolated` r
-queries, at the same nodes, stand for all. Of L × S exponentials r × r are left, the same for all sequences at once.
-(Chebyshev's polynomials T_n, nodes and the test of convergence: Trefethen 2013, chapters 3, 8 and 19.)
+context_i = g(a x_i), with g(t) = Σ_j x_j e^{t x_j} / Σ_j e^{t x_j}: the mean of x, tilted by t. Between the least x
+and the largest, e^{t x} is as good as a polynomial of degree r − 1, so the sums depend on the keys only through
+Σ_j T_n(x_j) for n < r: r moments stand for S keys. And as in `interpolated` r queries stand for all. Of L × S
+exponentials r × r are left, the same for all sequences at once. (Chebyshev's polynomials T_n, their nodes and the test
+of convergence: Trefethen 2013, chapters 3 and 8.)
 """
 
 from __future__ import annotations

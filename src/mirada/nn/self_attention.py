@@ -9,7 +9,7 @@ from mirada.kernels import moments
 from mirada.masks import Mask
 from mirada.matrix import attention
 from mirada.nn.arguments import expect, positive
-from mirada.nn.projections import project
+from mirada.nn.projections import look, project
 
 
 class SelfAttention(nn.Module):
@@ -61,8 +61,8 @@ class SelfAttention(nn.Module):
         What is left to attend with is the input itself, and one number says how.
         """
         stretch = self.query.weight * self.key.weight  # (1, 1)
-        watched = has_torch_function_unary(x)
+        watched = has_torch_function_unary(x)  # attention can be seen, moments can't
         context = None if watched else moments.context(x, stretch)  # (..., L, 1)
         if context is None:
-            context = attention(x * stretch, x, x)
+            context, _ = look(x * stretch, x, x, None, need_weights=False)
         return context * self.value.weight

@@ -114,13 +114,10 @@ def statistics(images: Tensor, scaling: Literal["reference", "std"]) -> tuple[Te
         total, squares = total + pixels.sum(0), squares + pixels.square().sum(0)
     count = len(images)
     mean, spread = total / count, squares - total.square() / count  # (H·W,) each
-    if scaling == "std":
-        deviation = (spread.sum() / (images.numel() - 1)).sqrt()
-    else:
-        # A slip of the reference, kept as its default: the deviation, over pixels, of their *variances*, in squared
-        # grey levels. At 4978.2 for MNIST it leaves inputs of a few hundredths, and attention that starts all but even.
-        deviation = (spread / (count - 1)).std()
-    return mean.float().view_as(images[0]), deviation.float()
+    # A slip of the reference, kept as its default: the deviation, over pixels, of their *variances*, in squared grey
+    # levels. At 4978.2 for MNIST it leaves inputs of a few hundredths, and attention that starts out all but even.
+    slip, standard = (spread / (count - 1)).std(), (spread.sum() / (images.numel() - 1)).sqrt()
+    return mean.float().view_as(images[0]), (standard if scaling == "std" else slip).float()
 
 
 # --- model ---

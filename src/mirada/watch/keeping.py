@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Memory:
     """A tensor and the state that it was in when it was kept."""
 
@@ -17,7 +17,7 @@ class Memory:
     """Counts the writes to the tensor; None where nobody counts, or writes."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Kept:
     """What is kept of one tensor: a memory, or the beginning of one that has grown since."""
 

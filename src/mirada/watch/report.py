@@ -93,7 +93,10 @@ def _why_nothing(model: nn.Module, ran: bool, elsewhere: bool, outside: int) -> 
             "call model(x), not model.forward(x), and watch the model that runs"
         )
     if not ran:
-        return "nothing was seen: the model did not run in the block"
+        return (
+            "nothing was seen: the model did not run in the block, or only a part of it in which nothing attends that "
+            "can be seen"
+        )
     return f"nothing was seen: {type(model).__name__} ran, and it has no attention that is called so. {remedy(model)}"
 
 
