@@ -19,7 +19,7 @@ from torch import Tensor
 from mirada.kernels import plain
 from mirada.kernels.interpolated import NOISE, WORTHWHILE, chebyshev, polynomials
 
-_STEEPEST = 8.0  # scores up to which sums of e^score by weights of either sign lose no digit of float32
+_STEEPEST = 6.0  # scores up to which sums of e^score by weights of either sign lose no digit of float32
 
 
 def context(x: Tensor, stretch: Tensor) -> Tensor | None:
@@ -29,7 +29,7 @@ def context(x: Tensor, stretch: Tensor) -> Tensor | None:
     """
     if x.dtype != torch.float32 or x.is_mps or x.numel() == 0 or (x.requires_grad and torch.is_grad_enabled()):
         return None  # MPS has no float64
-    low, high = float(x.min()), float(x.max())
+    low, high = map(float, torch.aminmax(x))
     # The largest score of a query with a key that is counted from the middle.
     steepest = abs(float(stretch.detach())) * max(high, -low) * (high - low) / 2
     if not (low < high and steepest <= _STEEPEST):
