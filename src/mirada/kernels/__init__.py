@@ -66,7 +66,8 @@ def _attend(scores: Scores, value: Tensor, kernel: Kernel) -> tuple[Tensor, Tens
 
 def context_and_weights(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     """A @ V, (*leading, L, Ev), and A, (*leading, L, S): differentiable in query, key and value."""
-    mask, few = scores.mask, scores.query.shape[:-1].numel() * scores.keys <= FEW
+    # Weights that are kept in any case may be more before pieces of them pay.
+    mask, few = scores.mask, scores.query.shape[:-1].numel() * scores.keys <= 4 * FEW
     if few or (mask is not None and (mask.requires_grad or not finite(scores.query, scores.key, value))):
         weights = plain.weights(scores)
         return weights @ value if mask is None else plain.context(weights, value), weights

@@ -16,8 +16,10 @@ _ELEMENTS = 1 << 18  # of a piece: 1 MB in float32
 
 def forward(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     """The context (*leading, L, Ev) and the weights (*leading, L, S)."""
-    weights = value.new_zeros(*scores.leading, scores.queries, scores.keys)
-    context = value.new_zeros(*scores.leading, scores.queries, value.shape[-1])
+    # What no piece holds is hidden, and stays 0; without a mask nothing is, and writing zeros first would cost a pass.
+    new = value.new_empty if scores.mask is None else value.new_zeros
+    weights = new(*scores.leading, scores.queries, scores.keys)
+    context = new(*scores.leading, scores.queries, value.shape[-1])
     for at, rows, columns, part in scores.pieces(_ELEMENTS):
         piece = weights[at][..., rows, columns]
         if part.mask is None:
