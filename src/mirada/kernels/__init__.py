@@ -1,8 +1,9 @@
 """How a product with the attention matrix is computed.
 
 Each kernel is a file: ``plain`` builds the matrix, ``fused`` and ``blocked`` never do, ``banded`` and ``formed`` build
-some of it at a time, ``interpolated`` is for a single channel, and ``direct`` is torch's own call where nothing needs
-adding to it. This page chooses between them and makes what they give differentiable.
+some of it at a time, ``interpolated`` is for a single channel, ``moments`` for one that asks itself, and ``direct`` is
+torch's own call where nothing needs adding to it. This page chooses between them and makes what they give
+differentiable; ``SelfAttention`` knows by itself where moments will do.
 """
 
 from __future__ import annotations

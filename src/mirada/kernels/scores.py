@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirada.masks import Mask, Part
+from mirada.masks import Mask
+from mirada.masks.turned import Part
 
 _HALF = (torch.float16, torch.bfloat16)
 

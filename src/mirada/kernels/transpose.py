@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mirada.kernels import fused, normalisers
 from mirada.kernels.scores import Scores
-from mirada.masks import Transposed, dense, is_causal, no_peek
+from mirada.masks import dense, is_causal, no_peek
+from mirada.masks.turned import Transposed
 
 
 def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:

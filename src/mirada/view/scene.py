@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mirada.masks import Part, is_causal
+from mirada.masks import is_causal
+from mirada.masks.turned import Part
 from mirada.matrix import AttentionMatrix
 from mirada.view.given import GivenWeights
 from mirada.view.picture import Picture, as_picture
