@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -35,12 +36,28 @@ def calls() -> Iterator[Work]:
 
 
 def masked(quick: bool) -> Iterator[Work]:
-    """Eight heads, 64 wide: a rule against scaled_dot_product_attention with the dense mask that says the same."""
+    """Eight heads, 64 wide: beside KeOps, where it is installed; a rule against the dense mask that says the same."""
+    if find_spec("pykeops"):
+        yield beside_keops(1024)
     for length in (4096,) if quick else (4096, 8192):
         yield beside_dense("causal", mirada.masks.no_peek(length), length, "≥ 2 x")
         yield beside_dense("window 256", mirada.masks.window(256, 0), length, "in proportion")
         ids = torch.arange(length) // 512
         yield beside_dense("documents of 512", mirada.masks.documents(ids), length, "in proportion")
+
+
+def beside_keops(length: int) -> Work:
+    """Without a mask, against a formula that is compiled."""
+    from peers import keops
+
+    query, key, value = (torch.randn(1, 8, length, 64) for _ in range(3))
+    return Work(
+        f"A @ V, {length:,} tokens",
+        lambda: mirada.AttentionMatrix(query, key) @ value,
+        {"KeOps": lambda: keops.attention(query, key, value)},
+        "",
+        rounds=5,
+    )
 
 
 def beside_dense(name: str, rule: mirada.masks.Mask, length: int, aim: str) -> Work:
