@@ -11,7 +11,7 @@ from torch import Tensor
 import mirada
 import reference
 from mirada import AttentionMatrix, kernels, masks
-from mirada.kernels import Scores, blocked, formed, fused, interpolated, moments
+from mirada.kernels import Scores, banded, blocked, formed, fused, interpolated, moments
 from mirada.nn import SelfAttention
 
 
@@ -192,6 +192,39 @@ def test_a_learned_mask_gets_its_gradient():
     again = bias.detach().clone().requires_grad_()
     (torch.softmax(query @ key.T / 2 + again, -1) @ value).square().sum().backward()
     torch.testing.assert_close(bias.grad, again.grad)
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("rows", [(0, 300), (13, 290)])
+def test_a_map_is_the_same_with_rows_or_columns_binned_first(name: str, rows: tuple[int, int], monkeypatch):
+    monkeypatch.setattr(banded, "_ELEMENTS", 1 << 12)  # several bands, that end within bins
+    scores, _, weights = problem(MASKS[name], torch.float32)
+    matrix = AttentionMatrix(scores.query, scores.key, MASKS[name], scale=0.25)
+    (a, b), (r, s) = rows, (7, 11)
+    whole = torch.zeros(r, 300, dtype=torch.float64)  # which rows a bin averages
+    for m in range(r):
+        start, stop = a + m * (b - a) // r, a + (m + 1) * (b - a) // r
+        whole[m, start:stop] = 1 / (stop - start)
+    sums = torch.stack([(whole @ weights)[..., n * 300 // s : (n + 1) * 300 // s].sum(-1) for n in range(s)], -1)
+    torch.testing.assert_close(matrix.tile(rows, (0, 300), (r, s)).double(), sums, atol=1e-6, rtol=0)
+    with_gradients = AttentionMatrix(scores.query.clone().requires_grad_(), scores.key, MASKS[name], scale=0.25)
+    columns_first = with_gradients.tile(rows, (0, 300), (r, s))
+    assert columns_first.requires_grad
+    torch.testing.assert_close(matrix.tile(rows, (0, 300), (r, s)), columns_first.detach(), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("question", ["received", "tile"])
+def test_a_learned_bias_gets_its_gradient_from_a_question(question: str):
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 1, 6, 4).unbind()
+    bias = torch.randn(6, 6, requires_grad=True)
+    matrix = AttentionMatrix(query, key, bias)
+    asked = matrix.received() if question == "received" else matrix.tile((0, 6), (0, 6), (2, 3))
+    (found,) = torch.autograd.grad(asked.square().sum(), bias)
+    weights = torch.softmax(query @ key.mT / 2 + bias, -1)
+    exact = weights.sum(-2) if question == "received" else weights.view(1, 2, 3, 3, 2).sum(-1).mean(2)
+    (wanted,) = torch.autograd.grad(exact.square().sum(), bias)
+    torch.testing.assert_close(found, wanted)
 
 
 ATTENTIONS = {

@@ -247,8 +247,13 @@ class AttentionMatrix:
             (..., r, s): the sum of the weights over each block of keys, their mean over each block of queries.
         """
         r, s = binning.check(rows, cols, bins, self._scores.queries, self._scores.keys)
-        sums = self._column_sums(slice(*rows), slice(*cols), s)
-        return binning.mean_rows(sums, r).to(self.dtype)
+        queries, keys = slice(*rows), slice(*cols)
+        # Rows first, if the picture is the smaller for it: then a pass over the weights is less work than a product.
+        rows_first = cols == (0, self._scores.keys) and r * cols[1] <= s * (rows[1] - rows[0])
+        means = self._row_means(queries, r) if rows_first else None
+        if means is None:
+            return binning.mean_rows(self._column_sums(queries, keys, s), r).to(self.dtype)
+        return binning.sum_columns(means, s).to(self.dtype)
 
     def dense(self, *, limit: int = _DENSE_LIMIT) -> Tensor:
         """The weights themselves, (..., L, S). Differentiable, to any order.
@@ -268,6 +273,13 @@ class AttentionMatrix:
         """Which kernel a product takes, and why."""
         kernel, reason = kernels.choose(self._scores)
         return f"{kernel}: {reason}"
+
+    def _row_means(self, rows: slice, bins: int) -> Tensor | None:
+        """Means of the weights over blocks of queries, (..., bins, S); None where gradients are wanted."""
+        scores = self._scores.rectangle(rows, slice(0, self._scores.keys))
+        bin_of_each = binning.of_positions(scores.queries, bins)
+        sums = kernels.binned(scores, bin_of_each, bins)
+        return None if sums is None else sums / bin_of_each.bincount()[:, None].to(sums)
 
     def _column_sums(self, rows: slice, columns: slice, bins: int) -> Tensor:
         """Sums of the weights over each of ``bins`` blocks of keys: (..., rows, bins).

@@ -100,8 +100,17 @@ def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
 
 def received(scores: Scores) -> Tensor | None:
     """Aᵀ 1, (*leading, S), in one pass; None where gradients are wanted, for which `transposed` has a way."""
-    wanted = scores.query.requires_grad or scores.key.requires_grad
-    return None if wanted and torch.is_grad_enabled() else banded.received(scores)
+    return None if _differentiable(scores) else banded.received(scores)
+
+
+def binned(scores: Scores, bin_of_each: Tensor, bins: int) -> Tensor | None:
+    """The same for each bin of queries, (*leading, bins, S); None where gradients are wanted."""
+    return None if _differentiable(scores) else banded.binned(scores, bin_of_each, bins)
+
+
+def _differentiable(scores: Scores) -> bool:
+    learned = scores.mask is not None and scores.mask.requires_grad
+    return (learned or scores.query.requires_grad or scores.key.requires_grad) and torch.is_grad_enabled()
 
 
 def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ class Transposed(Mask):
 
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
         return replace(self, mask=self.mask.fit(leading, keys, queries, device))
+
+    def pick(self, leading: Sequence[int], index: Any) -> Mask:
+        return replace(self, mask=self.mask.pick(leading, index))
 
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         i, j = torch.broadcast_tensors(i, j)
@@ -64,6 +68,9 @@ class Part(Mask):
 
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
         return self
+
+    def pick(self, leading: Sequence[int], index: Any) -> Mask:
+        return replace(self, mask=self.mask.pick(leading, index))
 
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         return self.mask.visible(i + self.row, j + self.column)
