@@ -6,13 +6,15 @@ fits into the cache brings its normalisers along, and needs no values: together 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from mirada.kernels import normalisers, plain
 from mirada.kernels.scores import Scores
 
-_ELEMENTS = 1 << 19  # of a band, for each thread: 2 MB in float32
+_ELEMENTS = 1 << 18  # of a band, for each thread: 1 MB in float32
 
 
 def received(scores: Scores) -> Tensor:
@@ -27,7 +29,32 @@ def binned(scores: Scores, bin_of_each: Tensor, bins: int) -> Tensor:
     on_cpu = scores.query.device.type == "cpu"
     elements = _ELEMENTS * torch.get_num_threads() if on_cpu else normalisers.ELEMENTS
     sums = scores.query.new_zeros(*scores.leading, bins, scores.keys)
+    if scores.empty:
+        return sums
+    if scores.mask is None:
+        for at, rows, weights in _bands(scores, elements):
+            sums.view(-1, bins, scores.keys)[at].index_add_(-2, bin_of_each[rows], weights)
+        return sums
     for at, rows, columns, piece in scores.pieces(elements):
         if not piece.empty:
             sums[at][..., columns].index_add_(-2, bin_of_each[rows], plain.weights(piece))
     return sums
+
+
+def _bands(scores: Scores, elements: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Bands of the weights, one after another in the same memory: new memory for each would cost as much again.
+
+    Yields which of all leading dimensions laid in a row, which queries, and their weights.
+    """
+    query, key = (tensor.reshape(-1, *tensor.shape[-2:]) for tensor in (scores.query, scores.key))
+    together = max(1, elements // (scores.queries * scores.keys))
+    height = scores.queries if together > 1 else min(scores.queries, max(1, elements // scores.keys))
+    memory = query.new_empty(min(together, len(query)) * height * scores.keys)
+    for start in range(0, len(query), together):
+        at = slice(start, start + together)
+        for row in range(0, scores.queries, height):
+            rows = slice(row, min(row + height, scores.queries))
+            some = query[at, rows]
+            band = memory[: some.shape[:2].numel() * scores.keys].view(*some.shape[:2], scores.keys)
+            torch.baddbmm(band, some, key[at].mT, beta=0, alpha=scores.scale, out=band)
+            yield at, rows, torch.softmax(band, -1, out=band)
