@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import mirada
+import mirada.matrix as matrices
 import reference
 from mirada import AttentionMatrix, kernels, masks
 from mirada.kernels import Scores, banded, blocked, formed, fused, interpolated, moments
@@ -198,6 +199,7 @@ def test_a_learned_mask_gets_its_gradient():
 @pytest.mark.parametrize("rows", [(0, 300), (13, 290)])
 def test_a_map_is_the_same_with_rows_or_columns_binned_first(name: str, rows: tuple[int, int], monkeypatch):
     monkeypatch.setattr(banded, "_ELEMENTS", 1 << 12)  # several bands, that end within bins
+    monkeypatch.setattr(matrices, "_MANY", 0)
     scores, _, weights = problem(MASKS[name], torch.float32)
     matrix = AttentionMatrix(scores.query, scores.key, MASKS[name], scale=0.25)
     (a, b), (r, s) = rows, (7, 11)

@@ -133,6 +133,7 @@ def test_a_tile_is_the_binned_rectangle(formed_outright, data):
         if not formed_outright:  # as a large rectangle is, many bins at a time
             patch.setattr(matrices, "_SMALL", 0)
             patch.setattr(matrices, "_BINS", 1)
+            patch.setattr(matrices, "_MANY", 0)
         check_a_tile(data)
 
 

@@ -33,6 +33,7 @@ __all__ = ["AttentionMatrix", "attention"]
 
 _DENSE_LIMIT = 1 << 30  # bytes
 _SMALL = 1 << 18  # weights: a rectangle of so few is formed outright
+_MANY = 1 << 22  # weights: in fewer, a band at a time is no gain over the fused kernel
 _BINS = 16  # in one product at the least, however narrow the keys
 
 
@@ -248,9 +249,7 @@ class AttentionMatrix:
         """
         r, s = binning.check(rows, cols, bins, self._scores.queries, self._scores.keys)
         queries, keys = slice(*rows), slice(*cols)
-        # Rows first, if the picture is the smaller for it: then a pass over the weights is less work than a product.
-        rows_first = cols == (0, self._scores.keys) and r * cols[1] <= s * (rows[1] - rows[0])
-        means = self._row_means(queries, r) if rows_first else None
+        means = self._row_means(queries, r) if self._rows_first(rows, cols, (r, s)) else None
         if means is None:
             return binning.mean_rows(self._column_sums(queries, keys, s), r).to(self.dtype)
         return binning.sum_columns(means, s).to(self.dtype)
@@ -273,6 +272,12 @@ class AttentionMatrix:
         """Which kernel a product takes, and why."""
         kernel, reason = kernels.choose(self._scores)
         return f"{kernel}: {reason}"
+
+    def _rows_first(self, rows: tuple[int, int], cols: tuple[int, int], bins: tuple[int, int]) -> bool:
+        """Whether one pass over bands of weights is less work than a product, and its sums are no more numbers."""
+        queries, keys = rows[1] - rows[0], cols[1] - cols[0]
+        on_cpu, whole = self.device.type == "cpu", keys == self._scores.keys
+        return on_cpu and whole and queries * keys >= _MANY and bins[0] * keys <= bins[1] * queries
 
     def _row_means(self, rows: slice, bins: int) -> Tensor | None:
         """Means of the weights over blocks of queries, (..., bins, S); None where gradients are wanted."""

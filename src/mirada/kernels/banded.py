@@ -19,26 +19,35 @@ _ELEMENTS = 1 << 18  # of a band, for each thread: 1 MB in float32
 
 def received(scores: Scores) -> Tensor:
     """The sums of the columns, Aᵀ 1: (*leading, S), in float32 at least; without gradients."""
-    return binned(scores, torch.zeros(scores.queries, dtype=torch.long), 1)[..., 0, :]
+    scores = scores.precise()
+    sums = scores.query.new_zeros(*scores.leading, scores.keys)
+    for place, _, weights in _weights(scores, sums):
+        place += weights.sum(-2)
+    return sums
 
 
-@torch.no_grad()
 def binned(scores: Scores, bin_of_each: Tensor, bins: int) -> Tensor:
     """The same for each bin of queries: (*leading, bins, S). ``bin_of_each`` is (L,) on the CPU."""
     scores, bin_of_each = scores.precise(), bin_of_each.to(scores.query.device)
+    sums = scores.query.new_zeros(*scores.leading, bins, scores.keys)
+    for place, rows, weights in _weights(scores, sums):
+        place.index_add_(-2, bin_of_each[rows], weights)
+    return sums
+
+
+@torch.no_grad()
+def _weights(scores: Scores, sums: Tensor) -> Iterator[tuple[Tensor, slice, Tensor]]:
+    """The weights, a band at a time: where in ``sums`` they belong, whose queries they are, and they themselves."""
     on_cpu = scores.query.device.type == "cpu"
     elements = _ELEMENTS * torch.get_num_threads() if on_cpu else normalisers.ELEMENTS
-    sums = scores.query.new_zeros(*scores.leading, bins, scores.keys)
-    if scores.empty:
-        return sums
-    if scores.mask is None:
+    if scores.mask is None and not scores.empty:
+        laid_out = sums.view(-1, *sums.shape[len(scores.leading) :])
         for at, rows, weights in _bands(scores, elements):
-            sums.view(-1, bins, scores.keys)[at].index_add_(-2, bin_of_each[rows], weights)
-        return sums
+            yield laid_out[at], rows, weights
+        return
     for at, rows, columns, piece in scores.pieces(elements):
         if not piece.empty:
-            sums[at][..., columns].index_add_(-2, bin_of_each[rows], plain.weights(piece))
-    return sums
+            yield sums[at][..., columns], rows, plain.weights(piece)
 
 
 def _bands(scores: Scores, elements: int) -> Iterator[tuple[slice, slice, Tensor]]:
