@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mirada.watch.relevance import Relevance
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Inputs:
     """The tensors of a call, kept."""
 
