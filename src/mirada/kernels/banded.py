@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mirada.kernels import normalisers, plain
+from mirada.kernels.bands import bands
 from mirada.kernels.scores import Scores
 
 _ELEMENTS = 1 << 18  # of a band, for each thread: 1 MB in float32
@@ -42,28 +43,9 @@ def _weights(scores: Scores, sums: Tensor) -> Iterator[tuple[Tensor, slice, Tens
     elements = _ELEMENTS * torch.get_num_threads() if on_cpu else normalisers.ELEMENTS
     if scores.mask is None and not scores.empty:
         laid_out = sums.view(-1, *sums.shape[len(scores.leading) :])
-        for at, rows, weights in _bands(scores, elements):
+        for at, rows, weights in bands(scores, elements):
             yield laid_out[at], rows, weights
         return
     for at, rows, columns, piece in scores.pieces(elements):
         if not piece.empty:
             yield sums[at][..., columns], rows, plain.weights(piece)
-
-
-def _bands(scores: Scores, elements: int) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Bands of the weights, one after another in the same memory: new memory for each would cost as much again.
-
-    Yields which of all leading dimensions laid in a row, which queries, and their weights.
-    """
-    query, key = (tensor.reshape(-1, *tensor.shape[-2:]) for tensor in (scores.query, scores.key))
-    together = max(1, elements // (scores.queries * scores.keys))
-    height = scores.queries if together > 1 else min(scores.queries, max(1, elements // scores.keys))
-    memory = query.new_empty(min(together, len(query)) * height * scores.keys)
-    for start in range(0, len(query), together):
-        at = slice(start, start + together)
-        for row in range(0, scores.queries, height):
-            rows = slice(row, min(row + height, scores.queries))
-            some = query[at, rows]
-            band = memory[: some.shape[:2].numel() * scores.keys].view(*some.shape[:2], scores.keys)
-            torch.baddbmm(band, some, key[at].mT, beta=0, alpha=scores.scale, out=band)
-            yield at, rows, torch.softmax(band, -1, out=band)

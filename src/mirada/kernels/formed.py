@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mirada.kernels import plain
+from mirada.kernels.bands import bands
 from mirada.kernels.scores import Scores
 
 _ELEMENTS = 1 << 20  # of a piece: 4 MB in float32
@@ -21,19 +22,11 @@ def forward(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
 
 def _seen_by_all(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     """Scores are written where the weights will stand: no memory is touched that isn't asked for."""
-    query, key, values = (tensor.reshape(-1, *tensor.shape[-2:]) for tensor in (scores.query, scores.key, value))
-    weights = query.new_empty(*query.shape[:-1], scores.keys)  # (M, L, S), M all leading dimensions
-    context = value.new_empty(*query.shape[:-1], value.shape[-1])  # (M, L, Ev)
-    together = max(1, _ELEMENTS // (scores.queries * scores.keys))
-    height = scores.queries if together > 1 else max(1, _ELEMENTS // scores.keys)
-    for start in range(0, len(query), together):
-        some = slice(start, start + together)
-        for row in range(0, scores.queries, height):
-            at = some, slice(row, row + height)
-            piece = weights[at]
-            torch.baddbmm(piece, query[at], key[some].mT, beta=0, alpha=scores.scale, out=piece)
-            torch.softmax(piece, -1, out=piece)
-            torch.bmm(piece, values[some], out=context[at])
+    values = value.reshape(-1, *value.shape[-2:])  # (M, S, Ev), M all leading dimensions
+    weights = value.new_empty(len(values), scores.queries, scores.keys)
+    context = value.new_empty(len(values), scores.queries, value.shape[-1])
+    for at, rows, band in bands(scores, _ELEMENTS, into=weights):
+        torch.bmm(band, values[at], out=context[at, rows])
     return context.view(*scores.leading, *context.shape[1:]), weights.view(*scores.leading, *weights.shape[1:])
 
 

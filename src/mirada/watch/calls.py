@@ -14,7 +14,7 @@ from mirada.matrix import AttentionMatrix
 _NOTHING = torch.empty(0)
 
 
-@dataclass(eq=False, slots=True)  # not frozen, which would double the time that it takes to make one
+@dataclass(frozen=True, eq=False)
 class Call:
     """softmax(mask(scale · Q Kᵀ)) V, as it was asked for."""
 
@@ -75,9 +75,7 @@ class Call:
 
     def let_go(self) -> Call:
         """The call without its tensors, which are kept elsewhere."""
-        none = Call(_NOTHING, _NOTHING, _NOTHING, (), self.rule, self.scale, self.enable_gqa, self.dropout_p)
-        none.how, none.kernel, none.dtype = self.how, self.kernel, self.dtype
-        return none
+        return replace(self, query=_NOTHING, key=_NOTHING, value=_NOTHING, masks=())
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Call:
         """The call with all of its tensors changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from types import FunctionType
 
 import torch
@@ -26,8 +26,8 @@ def read(
     enable_gqa: bool = False,
 ) -> Call:
     """The call that these arguments of `F.scaled_dot_product_attention` make."""
-    rule = _causal(query.shape[-2], key.shape[-2]) if is_causal else None
-    diagonal = None if attn_mask is None else _diagonal(attn_mask)
+    rule = no_peek(query.shape[-2], key.shape[-2], align="start") if is_causal else None
+    diagonal = _diagonal(attn_mask)
     return Call(
         query,
         key,
@@ -45,22 +45,14 @@ def read(
 def computed_in(tensor: Tensor) -> torch.dtype:
     """The dtype that an attention of this tensor is computed in: autocast's, where it is on."""
     device = tensor.device.type
-    if tensor.dtype != torch.float64 and _casts(device) and torch.is_autocast_enabled(device):
+    if tensor.dtype == torch.float64 or not torch.amp.is_autocast_available(device):
+        return tensor.dtype
+    if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return tensor.dtype
 
 
-@cache
-def _casts(device: str) -> bool:
-    return torch.amp.is_autocast_available(device)
-
-
-@lru_cache(maxsize=64)
-def _causal(queries: int, keys: int) -> Mask:
-    return no_peek(queries, keys, align="start")
-
-
-def _diagonal(mask: Tensor) -> Mask | None:
+def _diagonal(mask: Tensor | None) -> Mask | None:
     """torch's own causal masks that know which corner they start from, `torch.nn.attention.bias`."""
     variant = getattr(mask, "variant", None)
     if variant is None:

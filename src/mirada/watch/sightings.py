@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mirada.watch.relevance import Relevance
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """The tensors of a call, kept."""
 
