@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 Batch = tuple[Tensor, ...]
 
-_AT_ONCE = 32
+_AT_ONCE = 32  # batches
 
 
 def shuffled(tensors: Batch, size: int, generator: Generator) -> Iterator[Batch]:
