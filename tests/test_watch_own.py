@@ -8,7 +8,7 @@ import torch
 import mirada
 from mirada import masks
 from mirada.nn import MultiHeadAttention, SelfAttention
-from mirada.watch import knock_out
+from mirada.watch import Edit, cut, knock_out, uniform
 
 
 @pytest.mark.parametrize("length", [8, 300])
@@ -47,3 +47,20 @@ def test_an_edit_reaches_it():
         with mirada.watch(layer, edit=knock_out(heads=[0, 1, 2, 3])):
             silent = layer(x)
         torch.testing.assert_close(silent, layer.out_proj.bias.expand_as(silent))
+
+
+@pytest.mark.parametrize("length", [8, 300])
+@pytest.mark.parametrize("edit", [cut(masks.window(1, 0), heads=[1]), uniform(heads=[0, 2])])
+def test_the_weights_it_returns_are_those_after_the_edit(length: int, edit: Edit):
+    torch.manual_seed(0)
+    layer, x = MultiHeadAttention(16, 4), torch.randn(2, length, 16)
+    _, before = layer(x, mask=masks.no_peek(length), need_weights=True)
+    with mirada.watch(layer, edit=edit) as seen:
+        _, weights = layer(x, mask=masks.no_peek(length), need_weights=True)
+    torch.testing.assert_close(weights, seen[0].matrix.dense())
+    assert edit.heads is not None
+    others = [head for head in range(4) if head not in edit.heads]
+    torch.testing.assert_close(weights[:, others], before[:, others])
+    assert not torch.allclose(weights[:, edit.heads], before[:, edit.heads])
+    weights[:, edit.heads].square().sum().backward()
+    assert layer.in_proj_weight.grad is not None

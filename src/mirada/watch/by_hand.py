@@ -41,6 +41,10 @@ class Witness(Protocol):
         """Takes note of a call and gives its context."""
         ...
 
+    def attended(self, call: Call, compute: Callable[[], Tensor]) -> tuple[Call, Tensor]:
+        """The same, with the call as it was computed: another one where it was edited."""
+        ...
+
     def cannot_follow(self, why: str) -> None:
         """Takes note of an attention that can't be given back."""
         ...

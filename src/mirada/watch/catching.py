@@ -59,7 +59,7 @@ class Catcher(TorchFunctionMode):
     def _own(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is not attention:
             return func(*args, **kwargs)
-        weights: list[Tensor] = []  # those before any edit
+        weights: list[Tensor] = []
 
         def compute() -> Tensor:
             found = func(*args, **kwargs)
@@ -68,8 +68,11 @@ class Catcher(TorchFunctionMode):
             weights.append(found[1])
             return found[0]
 
-        context = self._witness.attend(own.read(*args, **kwargs), compute)
-        return (context, *weights) if weights else context
+        asked = own.read(*args, **kwargs)
+        made, context = self._witness.attended(asked, compute)
+        if not weights:
+            return context
+        return context, weights[0] if made is asked else own.weights(made)
 
     def _flex(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = flex.read(*args, **kwargs)

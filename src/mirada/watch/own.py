@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 from torch import Tensor
 
 from mirada.masks import Mask
 from mirada.watch.calls import Call
 from mirada.watch.sdpa import computed_in
+from mirada.watch.transforms import unseen
 
 
 def read(
@@ -33,3 +36,9 @@ def read(
         how="mirada.attention",
         dtype=computed_in(query),
     )
+
+
+def weights(call: Call) -> Tensor:
+    """The weights of an edited call, as `need_weights` gives them: (*leading, L, S), in the dtype of the query."""
+    with unseen():
+        return call.matrix().dense(limit=sys.maxsize).to(call.query.dtype)

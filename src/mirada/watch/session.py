@@ -93,12 +93,16 @@ class Watch:
 
     def attend(self, call: Call, compute: Callable[[], Tensor]) -> Tensor:
         """Takes note of a call, edits it where that was asked, and gives its context."""
+        return self.attended(call, compute)[1]
+
+    def attended(self, call: Call, compute: Callable[[], Tensor]) -> tuple[Call, Tensor]:
+        """The same, with the call as it was computed: another one where it was edited."""
         here = self._modules.here
         if here is None:
             self._outside += 1
-            return compute()
+            return call, compute()
         if in_backward():
-            return compute()
+            return call, compute()
         self._modules.noticed += 1
         call = unpacked(call, here.module)
         concerned = [edit for edit in self._edits if edit.concerns(here.name)]
@@ -116,7 +120,7 @@ class Watch:
         else:
             with unseen():
                 self._sight(call, context, here, concerned)
-        return context
+        return call, context
 
     def cannot_follow(self, why: str) -> None:
         """Takes note of an attention that can't be given back."""
