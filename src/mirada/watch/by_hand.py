@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -45,6 +46,10 @@ class Witness(Protocol):
         """The same, with the call as it was computed: another one where it was edited."""
         ...
 
+    def pass_by(self, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Takes note of a call of `F.scaled_dot_product_attention` and gives its context."""
+        ...
+
     def cannot_follow(self, why: str) -> None:
         """Takes note of an attention that can't be given back."""
         ...
@@ -68,7 +73,10 @@ class ByHand:
             "einsum": self._einsum,
             **dict.fromkeys(("softmax", "special_softmax"), self._softmax),
         }
-        self._steps: dict[str, Step] = {
+
+    @cached_property  # most models write no attention by hand
+    def _steps(self) -> dict[str, Step]:
+        return {
             **dict.fromkeys(("mul", "mul_", "multiply"), self._times),
             **dict.fromkeys(("div", "div_", "true_divide"), self._over),
             **dict.fromkeys(("add", "add_"), self._plus),

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from mirada.masks import Mask, dense
+from mirada.masks import Mask, dense, is_causal
 from mirada.matrix import AttentionMatrix
+from mirada.watch.rules import FlexMask
 
 _NOTHING = torch.empty(0)
 
@@ -62,6 +63,22 @@ class Call:
     def groups(self) -> int:
         """How many query heads share one head of keys and values."""
         return self.query.shape[-3] // self.key.shape[-3] if self.enable_gqa else 1
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the matrix: (..., heads, L, S)."""
+        leading, key = self.query.shape[:-2], self.key.shape
+        keys_leading = torch.Size((*key[:-3], key[-3] * self.groups)) if len(key) > 2 else torch.Size()
+        # Asking torch takes longer than all the rest of a sighting.
+        both = leading if keys_leading == leading else torch.broadcast_shapes(leading, keys_leading)
+        return torch.Size((*both, self.queries, self.keys))
+
+    @property
+    def masked(self) -> str:
+        """What kind of mask there is, in words; empty where there is none."""
+        rule = "causal" if is_causal(self.rule) else "flex" if isinstance(self.rule, FlexMask) else "rule"
+        words = [rule] if self.rule is not None else []
+        return " & ".join(words + ["bool" if mask.dtype == torch.bool else "added" for mask in self.masks])
 
     def matrix(self) -> AttentionMatrix:
         """The attention matrix, before dropout."""

@@ -47,7 +47,7 @@ class Catcher(TorchFunctionMode):
         if query.is_nested:
             self._witness.cannot_follow("its tensors are nested (of several lengths): pad them instead")
             return func(*args, **kwargs)
-        return self._witness.attend(sdpa.read(*args, **kwargs), lambda: func(*args, **kwargs))
+        return self._witness.pass_by(func, args, kwargs)
 
     def _torchs_own(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if sdpa.multi_head_attention_forward is None:

@@ -52,8 +52,10 @@ class Modules:
 
     def attach(self) -> None:
         """Begins to follow."""
-        for module, name in self.names.items():
-            scripted, attends = _known(type(module))
+        # Models have thousands of modules of a few classes.
+        followed = {kind for kind in set(map(type, self.names)) if any(_known(kind))}
+        for module in [module for module in self.names if type(module) in followed or module is self._model]:
+            name, (scripted, attends) = self.names[module], _known(type(module))
             if scripted:
                 if looks_like_attention(module):
                     self.unseen[name] = "it is scripted, and scripted code can't be looked into"
@@ -143,7 +145,6 @@ def _names_attention(name: str) -> bool:
     return bool(_ATTENTION.search(name)) and not _PART.search(name)
 
 
-# Models have thousands of modules of a few classes, and each is looked at when a watch begins.
 @cache
 def _known(kind: type[nn.Module]) -> tuple[bool, bool]:
     """Whether modules of a class are scripted, and whether the class is called an attention."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,13 @@ from mirada.masks import Mask, no_peek
 from mirada.watch.calls import Call
 
 
-def read(
+def read(*args: Any, **kwargs: Any) -> Call:
+    """The call that these arguments of `F.scaled_dot_product_attention` make."""
+    query = args[0] if args else kwargs["query"]
+    return call(*args, **kwargs, kernel=kernel(*args, **kwargs), dtype=computed_in(query))
+
+
+def call(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -24,8 +31,11 @@ def read(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
+    *,
+    kernel: str,
+    dtype: torch.dtype,
 ) -> Call:
-    """The call that these arguments of `F.scaled_dot_product_attention` make."""
+    """The same, where it is known what torch computes it with and in."""
     rule = no_peek(query.shape[-2], key.shape[-2], align="start") if is_causal else None
     diagonal = _diagonal(attn_mask)
     return Call(
@@ -37,13 +47,19 @@ def read(
         scale=scale,
         enable_gqa=enable_gqa,
         dropout_p=dropout_p,
-        kernel=_kernel(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa),
-        dtype=computed_in(query),
+        kernel=kernel,
+        dtype=dtype,
     )
+
+
+# A private name, which spares torch from being asked about the device: without it, that is asked every time.
+_any_autocast: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
 
 
 def computed_in(tensor: Tensor) -> torch.dtype:
     """The dtype that an attention of this tensor is computed in: autocast's, where it is on."""
+    if not _any_autocast():
+        return tensor.dtype
     device = tensor.device.type
     if tensor.dtype == torch.float64 or not torch.amp.is_autocast_available(device):
         return tensor.dtype
@@ -65,7 +81,8 @@ def _diagonal(mask: Tensor | None) -> Mask | None:
 _choice: Callable[..., int] | None = getattr(torch, "_fused_sdp_choice", None)
 
 
-def _kernel(*args: object, **kwargs: object) -> str:
+def kernel(*args: object, **kwargs: object) -> str:
+    """What torch will compute a call with; empty where it doesn't say."""
     try:
         return _name_of(_choice(*args, **kwargs)) if _choice else ""
     except (RuntimeError, TypeError):

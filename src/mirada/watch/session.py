@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.utils.checkpoint
@@ -15,16 +15,17 @@ from torch import Tensor, nn
 
 from mirada.masks import is_causal
 from mirada.watch import edits as editing
-from mirada.watch import flex, report, stance, transforms
+from mirada.watch import flex, report, sdpa, stance, transforms
 from mirada.watch.calls import Call
 from mirada.watch.catching import Catcher
 from mirada.watch.edits import Edit
 from mirada.watch.filters import check_heads, check_layers, in_layers, resolve_heads, take_heads
+from mirada.watch.glance import Glance, can_wait
 from mirada.watch.keeping import Keeper
 from mirada.watch.modules import Followed, Modules, in_backward
 from mirada.watch.packed import unpacked
 from mirada.watch.questions import Inquiry, Question, inquiry
-from mirada.watch.rules import FlexMask, OfHeads
+from mirada.watch.rules import OfHeads
 from mirada.watch.sightings import Inputs, Seen, Sighting
 from mirada.watch.transforms import unseen
 
@@ -64,6 +65,8 @@ class Watch:
         self._of_module: dict[str, list[int]] = {}
         self._model = model
         self._seen = Seen()
+        everything = keep == "inputs" and layers is None and heads is None and device is None
+        self._hasty = everything and not self._edits
         self._state: Literal["new", "open", "left"] = "new"
         self._open = ExitStack()
 
@@ -122,6 +125,24 @@ class Watch:
                 self._sight(call, context, here, concerned)
         return call, context
 
+    def pass_by(self, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Takes note of a call of `F.scaled_dot_product_attention` and gives its context: later, if it can wait."""
+        here = self._modules.here if self._hasty else None
+        if here is None or not self._may_wait(here) or not can_wait(args, kwargs):
+            return self.attend(sdpa.read(*args, **kwargs), lambda: func(*args, **kwargs))
+        kernel, dtype = sdpa.kernel(*args, **kwargs), sdpa.computed_in(args[0] if args else kwargs["query"])
+        context = func(*args, **kwargs)
+        self._modules.noticed += 1
+        self._of_module[here.name] = [len(self._seen)]
+        kept = context if context.requires_grad else None
+        self._seen.note(Glance(args, kwargs, here, kernel, dtype, len(self._seen), kept))
+        return context
+
+    def _may_wait(self, here: Followed) -> bool:
+        # A module's second call may go on from its first, and heads that are packed are known by their module.
+        again = here.name in self._of_module or "num_key_value_groups" in vars(here.module)
+        return not again and not in_backward()
+
     def cannot_follow(self, why: str) -> None:
         """Takes note of an attention that can't be given back."""
         here = self._modules.here
@@ -163,31 +184,26 @@ class Watch:
             tensors = transforms.plain((call.query, call.key, call.value, *call.masks))
             call = replace(call, query=tensors[0], key=tensors[1], value=tensors[2], masks=tuple(tensors[3:]))
         heads = None if self._heads is None else resolve_heads(self._heads, call.heads, here.name)
-        shape = _shape(call)
-        masked = _describe(call)
+        shape, masked = call.shape, call.masked  # of a rule for some heads nobody could say what it was
         if heads is not None:
             call, shape = _of_heads(call, heads), torch.Size((*shape[:-3], len(heads), *shape[-2:]))
         whole = heads is None and not transformed and context.requires_grad and self._device is None
         calls = self._of_module.setdefault(here.name, [])
-        sighting = Sighting(
-            index=len(self._seen.sightings),
+        sighting = Sighting.of(
+            call,
+            index=len(self._seen),
             name=here.name,
             module=here.kind,
             nth=len(calls),
             shape=shape,
             heads=None if heads is None else tuple(heads),
             masked=masked,
-            scale=call.query.shape[-1] ** -0.5 if call.scale is None else float(call.scale),
-            dtype=call.dtype,
-            dropout_p=call.dropout_p,
-            how=call.how,
-            kernel=call.kernel,
             edits=tuple(edit.kind for edit in edits),
             answers={} if self._inquiry is None else self._answers(self._inquiry, call, transformed),
             context=context if whole and self._inquiry is None else None,
             inputs=self._inputs(call, calls) if self._inquiry is None else None,
         )
-        self._seen.sightings.append(sighting)
+        self._seen.note(sighting)
         calls.append(sighting.index)
 
     def _answers(self, ask: Inquiry, call: Call, transformed: bool) -> Mapping[str, object]:
@@ -232,21 +248,6 @@ def _of_heads(call: Call, heads: list[int]) -> Call:
     count = call.query.shape[-3]
     rule = call.rule if call.rule is None or is_causal(call.rule) else OfHeads(call.rule, heads, count)
     return replace(call.each(lambda tensor: take_heads(tensor, heads, count)), rule=rule, enable_gqa=False)
-
-
-def _shape(call: Call) -> torch.Size:
-    leading, key = call.query.shape[:-2], call.key.shape
-    keys_leading = torch.Size((*key[:-3], key[-3] * call.groups)) if len(key) > 2 else torch.Size()
-    # Asking torch takes longer than all the rest of a sighting.
-    both = leading if keys_leading == leading else torch.broadcast_shapes(leading, keys_leading)
-    return torch.Size((*both, call.queries, call.keys))
-
-
-def _describe(call: Call) -> str:
-    parts = ["causal" if is_causal(call.rule) else "flex" if isinstance(call.rule, FlexMask) else "rule"]
-    parts = parts if call.rule is not None else []
-    parts += ["bool" if mask.dtype == torch.bool else "added" for mask in call.masks]
-    return " & ".join(parts)
 
 
 def _in_checkpoint() -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
@@ -76,6 +76,21 @@ class Sighting:
     """The context that came out, where gradients flow through it."""
     inputs: Inputs | None = None
 
+    @classmethod
+    def of(cls, call: Call, *, index: int, name: str, module: str, nth: int = 0, **more: Any) -> Sighting:
+        """What a call tells of itself, and what else is known of it."""
+        told: dict[str, Any] = {
+            "shape": call.shape,
+            "heads": None,
+            "masked": call.masked,
+            "scale": call.query.shape[-1] ** -0.5 if call.scale is None else float(call.scale),
+            "dtype": call.dtype,
+            "dropout_p": call.dropout_p,
+            "how": call.how,
+            "kernel": call.kernel,
+        }
+        return cls(index=index, name=name, module=module, nth=nth, **(told | more))
+
     @property
     def call(self) -> Call:
         """The call; ValueError where its tensors were let go."""
@@ -135,15 +150,26 @@ class Seen(Sequence[Sighting]):
     0  self_attn  MultiheadAttention      2  5 × 5  –     flash
     """
 
-    def __init__(self) -> None:
-        self.sightings: list[Sighting] = []
+    def __init__(self, noted: Iterable[Sighting | Callable[[], Sighting]] = ()) -> None:
+        self._noted: list[Sighting | Callable[[], Sighting]] = list(noted)
         self.unseen: dict[str, str] = {}
         """Modules that ran and attended unseen, and why."""
         self.left_out = 0
         """Calls that ``layers`` left out."""
 
+    @property
+    def sightings(self) -> list[Sighting]:
+        """All of them; those that were only noted as they went by are made now."""
+        made = [noted() if callable(noted) else noted for noted in self._noted]
+        self._noted = list(made)
+        return made
+
+    def note(self, sighting: Sighting | Callable[[], Sighting]) -> None:
+        """Adds a sighting, or what will make it."""
+        self._noted.append(sighting)
+
     def __len__(self) -> int:
-        return len(self.sightings)
+        return len(self._noted)
 
     def __iter__(self) -> Iterator[Sighting]:
         return iter(self.sightings)
@@ -184,9 +210,8 @@ class Seen(Sequence[Sighting]):
         """
         from mirada.watch.generation import stitch
 
-        whole = Seen()
+        whole = Seen(replace(stitch(self.calls(name)), index=n) for n, name in enumerate(self.names()))
         whole.unseen, whole.left_out = self.unseen, self.left_out
-        whole.sightings = [replace(stitch(self.calls(name)), index=n) for n, name in enumerate(self.names())]
         return whole
 
     def relevance(self, score: Tensor, position: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 _functorch: Any = getattr(torch._C, "_functorch", None)
+_level: Callable[[], object] | None = getattr(_functorch, "peek_interpreter_stack", None)
 _NAMES = ("is_functorch_wrapped_tensor", "maybe_get_level", "get_unwrapped", "is_batchedtensor", "maybe_get_bdim")
 _clear_stack: Callable[[], AbstractContextManager[object]] | None
 
@@ -25,6 +26,11 @@ except ImportError:
 def transformed(tensors: Sequence[Tensor]) -> bool:
     """Whether any of these is a stand-in that some transform (vmap, grad) made."""
     return any(map(_is_stand_in, tensors))
+
+
+def going_on() -> bool:
+    """Whether any transform may be."""
+    return _level is None or _level() is not None
 
 
 def outside() -> AbstractContextManager[object]:
