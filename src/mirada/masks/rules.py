@@ -55,6 +55,10 @@ class _NoPeek(Mask):
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         return j <= i + self.offset
 
+    def block(self, rows: slice, columns: slice, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        all_seen = torch.ones(rows.stop - rows.start, columns.stop - columns.start, dtype=torch.bool, device=device)
+        return all_seen.tril_(self.offset + rows.start - columns.start), None
+
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         return 0, clamp(stop + self.offset, keys)
 

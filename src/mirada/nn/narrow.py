@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from mirada.masks import Mask
+from mirada.nn import one_call
 from mirada.nn.arguments import expect, positive
 from mirada.nn.projections import Linear, clean, look, project
 
@@ -110,15 +111,31 @@ class MultiHeadAttention(nn.Module):
         if not query is key is value:
             expect("key", key, self.kdim, rank=3)
             expect("value", value, self.vdim, rank=3)
-        if self.packed and query is key is value and (mask is None or clean(query)):
+        alone, dropout_p = query is key is value, self.dropout if self.training else 0.0
+        if alone and not dropout_p and (found := self._in_one_call(query, mask, need_weights)) is not None:
+            return found
+        if self.packed and alone and (mask is None or clean(query)):
             query, key, value = self._project_at_once(query)  # (N, H, L, E / H) each
         else:
             query, key, value = project(self._linears(), query, key, value, masked=mask is not None)
             query, key, value = self._split(query), self._split(key), self._split(value)  # (N, H, L or S, E / H) each
-        dropout_p = self.dropout if self.training else 0.0
         context, weights = look(query, key, value, mask, need_weights, dropout_p)  # (N, H, L, E / H), (N, H, L, S)
         output = linear(context.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)  # (N, L, E)
         return output if weights is None else (output, weights)
+
+    def _in_one_call(
+        self, x: Tensor, mask: Mask | Tensor | None, need_weights: bool
+    ) -> Tensor | tuple[Tensor, Tensor] | None:
+        """The whole layer, if torch's one call will do."""
+        if not self.packed or self.in_proj_bias is None or self.out_proj.bias is None:
+            return None
+        output = self.out_proj.weight, self.out_proj.bias
+        packed = self.embed_dim, self.heads, self.in_proj_weight, self.in_proj_bias, *output
+        found = one_call.self_attention(x, packed, mask, need_weights)
+        if found is None:
+            return None
+        context, weights = found
+        return context if weights is None else (context, weights)
 
     def _project_at_once(self, x: Tensor) -> tuple[Tensor, ...]:
         """Self-attention's three projections as the one product that their packed weights make of them."""
