@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from mirada import processes
+from mirada.optimizer import Adam
 from mirada.runs import Folder, Metrics, RunError
 
 # Seconds between two savings: a file that is safe from a power cut takes 10 ms, which a short epoch may take as well.

@@ -11,11 +11,11 @@ from typing import Literal
 
 import torch
 from torch import Generator, nn
-from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from mirada import processes
 from mirada.checkpoint import Keeper, State
+from mirada.optimizer import Adam
 from mirada.processes import Batch as Batch
 from mirada.processes import Measure
 from mirada.processes import Sums as Sums

@@ -19,7 +19,7 @@ from mirada.masks import Mask, as_mask
 _layer: Callable[..., tuple[Tensor, Tensor | None]] | None = getattr(torch, "_native_multi_head_attention", None)
 
 _FEW = 1 << 18  # scores: above, kernels that need not form them are faster
-_UNMASKED = 1 << 22  # the same, where the weights are asked for and so formed in any case
+_UNMASKED = 1 << 23  # the same, where the weights are asked for and so formed in any case
 
 Packed = tuple[int, int, Tensor, Tensor, Tensor, Tensor]  # E, heads, in_proj weight and bias, out_proj weight and bias
 
