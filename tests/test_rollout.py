@@ -43,12 +43,26 @@ def test_a_single_matrix_needs_no_heads():
     torch.testing.assert_close(rollout([matrix]), 0.5 * torch.eye(7) + 0.5 * matrix.dense())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_sums_in_float32(dtype: torch.dtype):
+    matrices = layers(6, 4)
+    halves = [AttentionMatrix(matrix.query.to(dtype), matrix.key.to(dtype)) for matrix in matrices]
+    found = rollout(halves, heads=torch.tensor([1.0, 2.0, 3.0, 0.0]))
+    assert found.dtype == torch.float32
+    wanted = rollout(matrices, heads=torch.tensor([1.0, 2.0, 3.0, 0.0]))
+    torch.testing.assert_close(found, wanted, rtol=0.02, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (lambda: {"matrices": []}, "at least one"),
         (lambda: {"matrices": layers(1, 2) + layers(1, 3)}, r"matrix 1 has \(3, 7, 7\), matrix 0 has \(2, 7, 7\)"),
         (lambda: {"matrices": [AttentionMatrix(torch.ones(2, 1), torch.ones(3, 1))]}, "square"),
+        (
+            lambda: {"matrices": [*layers(1), AttentionMatrix(*torch.ones(2, 7, 4).double())]},
+            "matrix 1 has torch.float64 on cpu, matrix 0 has torch.float32 on cpu",
+        ),
         (lambda: {"matrices": layers(1, 2), "residual": 1.5}, "residual must lie between 0 and 1, got 1.5"),
         (lambda: {"matrices": layers(1, 2), "heads": torch.ones(3)}, r"heads must be \(2,\) weights.*got \(3,\)"),
         (lambda: {"matrices": layers(1, 2), "heads": torch.zeros(2)}, "not all of them 0"),

@@ -32,11 +32,11 @@ def rollout(
             None averages them.
 
     Returns:
-        (..., number of queries, L), without the dimension of the heads; rows sum to 1.
+        (..., number of queries, L), without the dimension of the heads, in float32 at least; rows sum to 1.
 
     Raises:
-        ValueError: no matrices, shapes that differ or aren't square, a residual or heads that don't fit; all queries of
-            a sequence so long that the result would take more than 1 GiB.
+        ValueError: no matrices; shapes, dtypes or devices that differ; shapes that aren't square; a residual or heads
+            that don't fit; all queries of a sequence so long that the result would take more than 1 GiB.
 
     >>> import torch
     >>> even = AttentionMatrix(torch.zeros(2, 1), torch.zeros(2, 1))
@@ -48,13 +48,16 @@ def rollout(
     """
     shape = _check(matrices, residual)
     length = shape[-1]
-    weights = _head_weights(heads, len(matrices), shape)
+    dtype, device = matrices[0].dtype, matrices[0].device
+    weights = _head_weights(heads, len(matrices), shape).to(device)
     asked = matrices[0]._positions("queries", range(length) if queries is None else queries, length)
     if queries is None and (size := shape[:-3].numel() * length**2 * 4) > _LIMIT:
         raise ValueError(f"all {length} queries would take {size:,} bytes: choose some with queries=[...]")
-    mass = torch.nn.functional.one_hot(asked, length).mT.to(matrices[0].dtype)  # (L, queries)
+    # Half precision would lose what many layers leave of a token.
+    mass = torch.nn.functional.one_hot(asked, length).mT.to(torch.promote_types(dtype, torch.float32))  # (L, queries)
     for matrix, weight in zip(reversed(matrices), reversed(weights), strict=True):
-        seen = matrix.T @ (mass if len(shape) == 2 else mass.unsqueeze(-3))  # (..., heads, L, queries)
+        sent = mass if len(shape) == 2 else mass.unsqueeze(-3)
+        seen = (matrix.T @ sent.to(dtype)).to(mass.dtype)  # (..., heads, L, queries)
         if len(shape) > 2:
             seen = (weight[:, None, None] * seen).sum(-3)
         mass = residual * mass + (1 - residual) * seen
@@ -66,6 +69,11 @@ def _check(matrices: Sequence[AttentionMatrix], residual: float) -> torch.Size:
         raise ValueError("matrices must hold at least one layer's matrix, got none")
     shape = matrices[0].shape
     for number, matrix in enumerate(matrices):
+        if (matrix.dtype, matrix.device) != (matrices[0].dtype, matrices[0].device):
+            raise ValueError(
+                f"matrices must have one dtype and be on one device: matrix {number} has {matrix.dtype} on "
+                f"{matrix.device}, matrix 0 has {matrices[0].dtype} on {matrices[0].device}"
+            )
         if matrix.shape != shape or shape[-1] != shape[-2]:
             raise ValueError(
                 "matrices must be square and of one shape, since layers multiply: "
