@@ -47,6 +47,7 @@ def masks_of(length: int, device: str, dtype: torch.dtype) -> dict[str, Any]:
         "padding, from the CPU": masks.padding([length, length // 2], length),
         "documents": masks.documents(ids) & masks.no_peek(length),
         "bool": (torch.arange(length**2).view(length, length) % 3 > 0).to(device),
+        "nothing to see for one": torch.arange(length, device=device)[:, None] != 2,
         "bias": bias,
     }
 
@@ -97,7 +98,8 @@ def with_gradient(answer: Tensor, query: Tensor) -> list[Tensor]:
     """The answer, and the gradient of its sum of squares."""
     if not answer.requires_grad:
         return [answer]
-    return [answer.detach(), *torch.autograd.grad(answer.float().square().sum(), query)]
+    some = answer.masked_fill(answer == -torch.inf, 0.0).float()  # a normaliser of nothing
+    return [answer.detach(), *torch.autograd.grad(some.square().sum(), query)]
 
 
 def of_layers() -> Iterator[tuple[str, Callable[[str], Any]]]:

@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from mirada.kernels.scores import Scores, finite
 from mirada.masks import Mask, is_causal
 
-_RULE = 1 << 18  # entries of a rule: above, bands that skip what it hides are faster
+_RULE = 1 << 18  # entries of a rule: above, bands that skip what it hides are faster, where there is a kernel for them
 _TENSOR = 1 << 24  # entries of a mask that is a tensor already: 64 MB in float32
 
 
@@ -50,11 +50,14 @@ def context(scores: Scores, value: Tensor) -> Tensor | None:
     added, causal = None, False
     if mask is not None:
         # NaN and inf come through the forward pass to be seen; the backward pass can hide that they came through.
-        if query.device.type != "cpu" or mask.requires_grad or (graph and not finite(query, key, value)):
+        if mask.requires_grad or (graph and not finite(query, key, value)):
             return None
         causal = is_causal(mask)
         added = None if causal else _tensor(mask, scores)
         if added is None and not (causal and scores.scale > 0):
+            return None
+        # On the CPU such a query gets zeros; what it gets elsewhere depends on the kernel.
+        if added is not None and query.device.type != "cpu" and not _all_see_something(added):
             return None
     missing = 2 - len(scores.leading)
     for _ in range(missing):
@@ -68,8 +71,13 @@ def context(scores: Scores, value: Tensor) -> Tensor | None:
 def _tensor(mask: Mask, scores: Scores) -> Tensor | None:
     """The mask as the call wants it, or None where that would be large."""
     rows = slice(0, 1 if mask.same_for_all_queries else scores.queries)
-    if rows.stop * scores.keys > (_TENSOR if mask.is_tensor else _RULE):
+    has_bands = not mask.is_tensor and scores.query.device.type == "cpu"
+    if rows.stop * scores.keys > (_RULE if has_bands else _TENSOR):
         return None
     visible, bias = mask.block(rows, slice(0, scores.keys), scores.query.device)
     added = visible if bias is None else bias.to(scores.query.dtype).masked_fill(~visible, -torch.inf)
     return None if added.numel() > _TENSOR else added.contiguous()
+
+
+def _all_see_something(added: Tensor) -> bool:
+    return bool((added if added.dtype == torch.bool else added != -torch.inf).any(-1).all())
