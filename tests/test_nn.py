@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import drawn
-from mirada import masks
+from mirada import attention, masks
 from mirada.nn import (
     CrossAttention,
     Memory,
@@ -133,6 +133,36 @@ def test_dropout_only_in_training_and_not_in_the_weights_given_out():
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 9))
     layer.eval()
     torch.testing.assert_close(layer(x), layer(x, need_weights=True)[0])
+
+
+# --- autocast ---
+
+
+@every_layer
+@pytest.mark.parametrize("mask", [None, masks.padding([5, 2], 5)])
+@pytest.mark.parametrize("grad", [True, False])
+def test_autocast_computes_in_what_it_asks_for(name, mask, grad):
+    layer = LAYERS[name]()
+    ask, source = asking(layer), torch.randn(2, 5, E)
+    with torch.set_grad_enabled(grad):
+        wanted, _ = ask(source, mask)
+        with torch.autocast("cpu", torch.bfloat16):
+            output, weights = ask(source, mask)
+    torch.testing.assert_close(output.float(), wanted, rtol=0.1, atol=0.05)
+    assert weights.float().sum(-1).sub(1).abs().max() < 0.02
+    if grad:
+        output.float().sum().backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_attention_under_autocast_is_torchs():
+    query, key, value = torch.randn(3, 2, 4, 30, 8).unbind()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attention(query, key.bfloat16(), value)
+        wanted = nn.functional.scaled_dot_product_attention(query, key.bfloat16(), value)
+        assert attention(query.double(), key.double(), value.double()).dtype == torch.float64
+    assert found.dtype == wanted.dtype == torch.bfloat16
+    torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02)
 
 
 # --- the formulas ---

@@ -27,6 +27,7 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from mirada import binning, kernels
 from mirada.kernels import Scores, direct, normalisers, plain
+from mirada.kernels.autocast import cast
 from mirada.masks import Mask, as_mask
 
 __all__ = ["AttentionMatrix", "attention"]
@@ -421,6 +422,7 @@ def attention(
         return handle_torch_function(attention, (query, key, value), query, key, value, mask, **options)
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f"dropout_p must be at least 0 and less than 1, got {dropout_p}")
+    query, key, value = cast(query, key, value)
     if mask is None and not (need_weights or dropout_p or enable_gqa) and direct.takes(query, key, value):
         return functional.scaled_dot_product_attention(query, key, value, scale=scale)
     matrix = AttentionMatrix(query, key, mask, scale=scale, enable_gqa=enable_gqa)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.nn import functional
 
+from mirada.kernels.autocast import computed_in
 from mirada.watch.calls import Call
 from mirada.watch.notes import (
     Notes,
@@ -29,7 +30,6 @@ from mirada.watch.notes import (
     with_sink,
     with_term,
 )
-from mirada.watch.sdpa import computed_in
 
 _SAME = ("to", "float", "double", "half", "bfloat16", "type", "type_as", "contiguous", "clone", "detach")
 Step = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirada.kernels.autocast import computed_in
 from mirada.watch.calls import Call
 from mirada.watch.rules import FlexMask
-from mirada.watch.sdpa import computed_in
 
 
 def read(

@@ -6,9 +6,9 @@ import sys
 
 from torch import Tensor
 
+from mirada.kernels.autocast import computed_in
 from mirada.masks import Mask
 from mirada.watch.calls import Call
-from mirada.watch.sdpa import computed_in
 from mirada.watch.transforms import unseen
 
 

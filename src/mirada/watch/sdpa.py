@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend
 
+from mirada.kernels.autocast import computed_in
 from mirada.masks import Mask, no_peek
 from mirada.watch.calls import Call
 
@@ -50,22 +51,6 @@ def call(
         kernel=kernel,
         dtype=dtype,
     )
-
-
-# A private name, which spares torch from being asked about the device: without it, that is asked every time.
-_any_autocast: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
-
-
-def computed_in(tensor: Tensor) -> torch.dtype:
-    """The dtype that an attention of this tensor is computed in: autocast's, where it is on."""
-    if not _any_autocast():
-        return tensor.dtype
-    device = tensor.device.type
-    if tensor.dtype == torch.float64 or not torch.amp.is_autocast_available(device):
-        return tensor.dtype
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return tensor.dtype
 
 
 def _diagonal(mask: Tensor | None) -> Mask | None:

@@ -13,6 +13,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from mirada.kernels.autocast import computed_in
 from mirada.masks import is_causal
 from mirada.watch import edits as editing
 from mirada.watch import flex, report, sdpa, stance, transforms
@@ -130,7 +131,7 @@ class Watch:
         here = self._modules.here if self._hasty else None
         if here is None or not self._may_wait(here) or not can_wait(args, kwargs):
             return self.attend(sdpa.read(*args, **kwargs), lambda: func(*args, **kwargs))
-        kernel, dtype = sdpa.kernel(*args, **kwargs), sdpa.computed_in(args[0] if args else kwargs["query"])
+        kernel, dtype = sdpa.kernel(*args, **kwargs), computed_in(args[0] if args else kwargs["query"])
         context = func(*args, **kwargs)
         self._modules.noticed += 1
         self._of_module[here.name] = [len(self._seen)]
