@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from mirada import binning, kernels
+from mirada import binning, kernels, operands
 from mirada.kernels import Scores, direct, normalisers, plain
 from mirada.kernels.autocast import cast
 from mirada.masks import Mask, as_mask
@@ -66,17 +66,17 @@ class AttentionMatrix:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> None:
-        _check_inputs(query, key)
+        operands.check_query_and_key(query, key)
         self.query, self.key = query, key
-        self._groups = _groups(query, key, enable_gqa)
-        key = _repeat_heads(key, self._groups)
+        self._groups = operands.groups_of(query, key, enable_gqa)
+        key = operands.repeat_heads(key, self._groups)
         leading = query.shape[:-2]
         if leading != key.shape[:-2]:
-            leading = _common_leading(query, key)
+            leading = operands.common_leading(query, key)
             query, key = query.expand(*leading, *query.shape[-2:]), key.expand(*leading, *key.shape[-2:])
         rule = as_mask(mask)
         self.mask = None if rule is None else rule.fit(leading, query.shape[-2], key.shape[-2], query.device)
-        self.scale = _default_scale(query.shape[-1]) if scale is None else float(scale)
+        self.scale = operands.default_scale(query.shape[-1]) if scale is None else float(scale)
         self._scores = Scores(query, key, self.mask, self.scale)
         self._known: tuple[tuple[int, int], Tensor] | None = None
 
@@ -105,7 +105,7 @@ class AttentionMatrix:
 
     def __getitem__(self, index: Any) -> AttentionMatrix:
         """The matrix of one head, one example, …: leading dimensions are indexed, the tensors stay shared."""
-        index = _leading_index(index, self._scores.leading)
+        index = operands.leading_index(index, self._scores.leading)
         part = self._of(self._scores.part(index))
         known = self._cached()
         if known is not None:
@@ -308,12 +308,12 @@ class AttentionMatrix:
 
     def _operand(self, name: str, tensor: Tensor, length: int) -> Tensor:
         """A right-hand side, checked, with the matrix's leading dimensions."""
-        _check_alike(name, tensor, self.query)
+        operands.check_alike(name, tensor, self.query)
         if tensor.ndim < 2 or tensor.shape[-2] != length:
             raise ValueError(f"{name} must have shape (..., {length}, width), got {tuple(tensor.shape)}")
         leading = self._scores.leading
         if self._groups > 1 and tensor.ndim > 2 and tensor.shape[-3] * self._groups == leading[-1]:
-            tensor = _repeat_heads(tensor, self._groups)
+            tensor = operands.repeat_heads(tensor, self._groups)
         if tensor.shape[:-2] == leading:
             return tensor
         try:
@@ -447,71 +447,3 @@ def _grouped(scores: Scores, indicator: Tensor) -> tuple[Tensor, Tensor]:
     """How much attention goes to each group of keys, (..., L, groups), and the normalisers; indicator (S, groups)."""
     groups = indicator.to(scores.query)
     return kernels.attend(scores, groups.expand(*scores.leading, *groups.shape))
-
-
-def _default_scale(width: int) -> float:
-    return width**-0.5 if width else 1.0
-
-
-def _check_inputs(query: Tensor, key: Tensor) -> None:
-    for name, tensor in (("query", query), ("key", key)):
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"{name} must be a floating tensor, got {found}")
-        if tensor.ndim < 2:
-            raise ValueError(
-                f"{name} must have at least two dimensions (..., length, width), got {tuple(tensor.shape)}"
-            )
-    _check_alike("key", key, query)
-    if query.shape[-1] != key.shape[-1]:
-        raise ValueError(
-            f"key must be as wide as query, got shapes {tuple(key.shape)} and {tuple(query.shape)}: "
-            "their last dimensions are multiplied"
-        )
-
-
-def _check_alike(name: str, tensor: Tensor, query: Tensor) -> None:
-    if tensor.device != query.device:
-        raise ValueError(f"{name} must be on the query's device, {query.device}, got {tensor.device}")
-    if tensor.dtype != query.dtype:
-        raise ValueError(f"{name} must have the query's dtype, {query.dtype}, got {tensor.dtype}")
-
-
-def _groups(query: Tensor, key: Tensor, enable_gqa: bool) -> int:
-    """How many query heads share one key head."""
-    if not enable_gqa:
-        return 1
-    if query.ndim < 3 or key.ndim < 3 or key.shape[-3] == 0 or query.shape[-3] % key.shape[-3]:
-        raise ValueError(
-            "enable_gqa needs a number of key heads (dimension -3) that divides the number of query heads, "
-            f"got key {tuple(key.shape)} and query {tuple(query.shape)}"
-        )
-    return query.shape[-3] // key.shape[-3]
-
-
-def _repeat_heads(tensor: Tensor, groups: int) -> Tensor:
-    return tensor if groups == 1 else tensor.repeat_interleave(groups, -3)
-
-
-def _common_leading(query: Tensor, key: Tensor) -> torch.Size:
-    try:
-        return torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    except RuntimeError:
-        raise ValueError(
-            f"key of shape {tuple(key.shape)} does not broadcast to query of shape {tuple(query.shape)} before the "
-            "last two dimensions; with fewer key heads, set enable_gqa=True"
-        ) from None
-
-
-def _leading_index(index: Any, leading: tuple[int, ...]) -> tuple[Any, ...]:
-    """An index of leading dimensions only, with ... written out."""
-    index = index if isinstance(index, tuple) else (index,)
-    if sum(part is Ellipsis for part in index) == 1:
-        at = next(n for n, part in enumerate(index) if part is Ellipsis)
-        index = (*index[:at], *[slice(None)] * (len(leading) - len(index) + 1), *index[at + 1 :])
-    if len(index) > len(leading):
-        raise IndexError(
-            f"only the {len(leading)} leading dimensions {leading} can be indexed, got {len(index)} indices: "
-            "for weights ask rows, entries or tile"
-        )
-    return index

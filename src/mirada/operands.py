@@ -1,0 +1,81 @@
+"""What a matrix is made of and multiplied with: checked, with errors that name the argument and the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def default_scale(width: int) -> float:
+    """1/√E."""
+    return width**-0.5 if width else 1.0
+
+
+def check_query_and_key(query: Tensor, key: Tensor) -> None:
+    """Refuses what scores can't be made of."""
+    for name, tensor in (("query", query), ("key", key)):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(f"{name} must be a floating tensor, got {found}")
+        if tensor.ndim < 2:
+            raise ValueError(
+                f"{name} must have at least two dimensions (..., length, width), got {tuple(tensor.shape)}"
+            )
+    check_alike("key", key, query)
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            f"key must be as wide as query, got shapes {tuple(key.shape)} and {tuple(query.shape)}: "
+            "their last dimensions are multiplied"
+        )
+
+
+def check_alike(name: str, tensor: Tensor, query: Tensor) -> None:
+    """Refuses another device or dtype than the query's."""
+    if tensor.device != query.device:
+        raise ValueError(f"{name} must be on the query's device, {query.device}, got {tensor.device}")
+    if tensor.dtype != query.dtype:
+        raise ValueError(f"{name} must have the query's dtype, {query.dtype}, got {tensor.dtype}")
+
+
+def groups_of(query: Tensor, key: Tensor, enable_gqa: bool) -> int:
+    """How many query heads share one key head."""
+    if not enable_gqa:
+        return 1
+    if query.ndim < 3 or key.ndim < 3 or key.shape[-3] == 0 or query.shape[-3] % key.shape[-3]:
+        raise ValueError(
+            "enable_gqa needs a number of key heads (dimension -3) that divides the number of query heads, "
+            f"got key {tuple(key.shape)} and query {tuple(query.shape)}"
+        )
+    return query.shape[-3] // key.shape[-3]
+
+
+def repeat_heads(tensor: Tensor, groups: int) -> Tensor:
+    """A head of keys or values for each head of queries."""
+    return tensor if groups == 1 else tensor.repeat_interleave(groups, -3)
+
+
+def common_leading(query: Tensor, key: Tensor) -> torch.Size:
+    """What query and key broadcast to, before their last two dimensions."""
+    try:
+        return torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    except RuntimeError:
+        raise ValueError(
+            f"key of shape {tuple(key.shape)} does not broadcast to query of shape {tuple(query.shape)} before the "
+            "last two dimensions; with fewer key heads, set enable_gqa=True"
+        ) from None
+
+
+def leading_index(index: Any, leading: tuple[int, ...]) -> tuple[Any, ...]:
+    """An index of leading dimensions only, with ... written out."""
+    index = index if isinstance(index, tuple) else (index,)
+    if sum(part is Ellipsis for part in index) == 1:
+        at = next(n for n, part in enumerate(index) if part is Ellipsis)
+        index = (*index[:at], *[slice(None)] * (len(leading) - len(index) + 1), *index[at + 1 :])
+    if len(index) > len(leading):
+        raise IndexError(
+            f"only the {len(leading)} leading dimensions {leading} can be indexed, got {len(index)} indices: "
+            "for weights ask rows, entries or tile"
+        )
+    return index
