@@ -35,6 +35,7 @@ __all__ = ["AttentionMatrix", "attention"]
 _DENSE_LIMIT = 1 << 30  # bytes
 _SMALL = 1 << 18  # weights: a rectangle of so few is formed outright
 _MANY = 1 << 22  # weights: in fewer, a band at a time is no gain over the fused kernel
+_NEAR = 1 << 18  # numbers of a head's keys: more stay in no core's own cache, and others may be using the shared one
 _BINS = 16  # in one product at the least, however narrow the keys
 
 
@@ -278,7 +279,8 @@ class AttentionMatrix:
         """Whether one pass over bands of weights is less work than a product, and its sums are no more numbers."""
         queries, keys = rows[1] - rows[0], cols[1] - cols[0]
         on_cpu, whole = self.device.type == "cpu", keys == self._scores.keys
-        return on_cpu and whole and queries * keys >= _MANY and bins[0] * keys <= bins[1] * queries
+        large = queries * keys >= _MANY and keys * self._scores.width <= _NEAR
+        return on_cpu and whole and large and bins[0] * keys <= bins[1] * queries
 
     def _row_means(self, rows: slice, bins: int) -> Tensor | None:
         """Means of the weights over blocks of queries, (..., bins, S); None where gradients are wanted."""
