@@ -24,6 +24,9 @@ torch.set_num_threads(1)
 # One thread each: the models here are too small to share out, and threads that wait for each other only cost time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# To look for examples in them would register their device in this process.
+collect_ignore = ["far.py", "scripts/second_device.py"]
+
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _LEFT_OUT = pytest.StashKey[list[str]]()
 
