@@ -35,7 +35,7 @@ __all__ = ["AttentionMatrix", "attention"]
 _DENSE_LIMIT = 1 << 30  # bytes
 _SMALL = 1 << 18  # weights: a rectangle of so few is formed outright
 _MANY = 1 << 22  # weights: in fewer, a band at a time is no gain over the fused kernel
-_NEAR = 1 << 18  # numbers of a head's keys: more stay in no core's own cache, and others may be using the shared one
+_NEAR = 1 << 18  # numbers of a head's keys: with more, the time of bands was seen to double from one run to the next
 _BINS = 16  # in one product at the least, however narrow the keys
 
 

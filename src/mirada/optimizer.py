@@ -27,9 +27,4 @@ class Adam(torch.optim.Adam):
     add_param_group = unwrap(torch.optim.Adam.add_param_group)
     state_dict = unwrap(torch.optim.Adam.state_dict)
     load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forgets all gradients."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
+    zero_grad = unwrap(torch.optim.Adam.zero_grad)

@@ -78,7 +78,7 @@ def questions(matrix: AttentionMatrix, value: Tensor, length: int) -> Iterator[t
         yield name, lambda name=name: getattr(summaries, name)(matrix, ids)
 
 
-def of_matrices(dtype: torch.dtype, length: int, grad: bool) -> Iterator[tuple[str, str, Callable[[str], Any]]]:
+def of_matrices(dtype: torch.dtype, length: int, grad: bool) -> Iterator[tuple[str, Callable[[str], Any]]]:
     """Each question under each mask: a name, and what answers on a device."""
     torch.manual_seed(0)
     tensors = torch.randn(3, 2, 4, length, 8, dtype=dtype)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mirada.watch import sdpa, transforms
@@ -26,15 +25,14 @@ class Glance:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     here: Followed
-    kernel: str
-    dtype: torch.dtype
+    computed: Mapping[str, Any]
     index: int
     context: Tensor | None
 
     def __call__(self) -> Sighting:
         """What was seen."""
         with transforms.unseen():
-            call = sdpa.call(*self.args, **self.kwargs, kernel=self.kernel, dtype=self.dtype)
+            call = sdpa.call(*self.args, **self.kwargs, **self.computed)
             query, key, value = (Kept(Memory(t, 0), t.shape[-2]) for t in (call.query, call.key, call.value))
             masks = tuple(Kept(Memory(mask.detach(), 0)) for mask in call.masks)
             inputs = Inputs(call.let_go(), query, key, value, masks)

@@ -19,8 +19,12 @@ from mirada.watch.calls import Call
 
 def read(*args: Any, **kwargs: Any) -> Call:
     """The call that these arguments of `F.scaled_dot_product_attention` make."""
-    query = args[0] if args else kwargs["query"]
-    return call(*args, **kwargs, kernel=kernel(*args, **kwargs), dtype=computed_in(query))
+    return call(*args, **kwargs, **computed(*args, **kwargs))
+
+
+def computed(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    """What torch computes such a call with, and in: to be had only while it is made."""
+    return {"kernel": _kernel(*args, **kwargs), "dtype": computed_in(args[0] if args else kwargs["query"])}
 
 
 def call(
@@ -36,7 +40,7 @@ def call(
     kernel: str,
     dtype: torch.dtype,
 ) -> Call:
-    """The same, where it is known what torch computes it with and in."""
+    """The same, where it is known how it is computed."""
     rule = no_peek(query.shape[-2], key.shape[-2], align="start") if is_causal else None
     diagonal = _diagonal(attn_mask)
     return Call(
@@ -66,8 +70,7 @@ def _diagonal(mask: Tensor | None) -> Mask | None:
 _choice: Callable[..., int] | None = getattr(torch, "_fused_sdp_choice", None)
 
 
-def kernel(*args: object, **kwargs: object) -> str:
-    """What torch will compute a call with; empty where it doesn't say."""
+def _kernel(*args: object, **kwargs: object) -> str:
     try:
         return _name_of(_choice(*args, **kwargs)) if _choice else ""
     except (RuntimeError, TypeError):

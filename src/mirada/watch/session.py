@@ -13,7 +13,6 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from mirada.kernels.autocast import computed_in
 from mirada.masks import is_causal
 from mirada.watch import edits as editing
 from mirada.watch import flex, report, sdpa, stance, transforms
@@ -131,12 +130,12 @@ class Watch:
         here = self._modules.here if self._hasty else None
         if here is None or not self._may_wait(here) or not can_wait(args, kwargs):
             return self.attend(sdpa.read(*args, **kwargs), lambda: func(*args, **kwargs))
-        kernel, dtype = sdpa.kernel(*args, **kwargs), computed_in(args[0] if args else kwargs["query"])
+        computed = sdpa.computed(*args, **kwargs)
         context = func(*args, **kwargs)
         self._modules.noticed += 1
         self._of_module[here.name] = [len(self._seen)]
         kept = context if context.requires_grad else None
-        self._seen.note(Glance(args, kwargs, here, kernel, dtype, len(self._seen), kept))
+        self._seen.note(Glance(args, kwargs, here, computed, len(self._seen), kept))
         return context
 
     def _may_wait(self, here: Followed) -> bool:
