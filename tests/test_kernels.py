@@ -12,7 +12,7 @@ import mirada
 import mirada.matrix as matrices
 import reference
 from mirada import AttentionMatrix, kernels, masks
-from mirada.kernels import Scores, banded, blocked, formed, fused, interpolated, moments
+from mirada.kernels import Scores, banded, blocked, formed, fused, interpolated, moments, rowwise
 from mirada.nn import SelfAttention
 
 
@@ -61,6 +61,31 @@ def test_fused_and_blocked_agree_with_float64(kernel, name: str, dtype: torch.dt
     x = torch.ones(2, 3, 300, 1).to(dtype)
     received = kernels.transposed(scores, x, known)
     torch.testing.assert_close(received[..., 0].double(), weights.sum(-2), atol=20 * tolerance, rtol=1e-2)
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("shape", [(2, 3, 300, 300), (1, 300, 7), (7, 300), (5, 1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_asked_block_by_block_agree_with_float64(
+    size: float, shape: tuple[int, ...], dtype: torch.dtype, monkeypatch
+):
+    # Blocks that end within rows, heads and columns.
+    monkeypatch.setattr(rowwise, "_SIDE", 32)
+    monkeypatch.setattr(rowwise, "capacity", lambda device: 5 * 32 * 32)
+    torch.manual_seed(0)
+    *leading, queries, keys = shape
+    query, key = (torch.randn(*leading, length, 16, dtype=dtype) for length in (queries, keys))
+    scores = Scores(size * query, key, None, -0.25)
+    whole = (scores.query * scores.scale @ scores.key.mT).double()
+    weights = torch.softmax(whole, -1)
+    entropy, known = rowwise.entropy(scores)
+    assert entropy.shape == known.shape == shape[:-1]
+    # A score of 1,000 is known to within 0.0001 only.
+    loose = (2e-6 if dtype == torch.float32 else 1e-13) * max(1.0, size / 5)
+    torch.testing.assert_close(entropy.double(), torch.special.entr(weights).sum(-1), atol=loose, rtol=0)
+    torch.testing.assert_close(known.double(), torch.logsumexp(whole, -1), atol=loose, rtol=0)
+    torch.testing.assert_close(rowwise.logsumexp(scores).double(), known.double(), atol=1e-6, rtol=0)
+    assert (entropy >= 0).all()
 
 
 @pytest.mark.parametrize("spread", [0.1, 1.0, 3.0])
@@ -198,7 +223,7 @@ def test_a_learned_mask_gets_its_gradient():
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("rows", [(0, 300), (13, 290)])
 def test_a_map_is_the_same_with_rows_or_columns_binned_first(name: str, rows: tuple[int, int], monkeypatch):
-    monkeypatch.setattr(banded, "_ELEMENTS", 1 << 12)  # several bands, that end within bins
+    monkeypatch.setattr(banded, "capacity", lambda device: 1 << 12)  # several bands, that end within bins
     monkeypatch.setattr(matrices, "_MANY", 0)
     scores, _, weights = problem(MASKS[name], torch.float32)
     matrix = AttentionMatrix(scores.query, scores.key, MASKS[name], scale=0.25)

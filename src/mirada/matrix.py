@@ -280,7 +280,9 @@ class AttentionMatrix:
         queries, keys = rows[1] - rows[0], cols[1] - cols[0]
         on_cpu, whole = self.device.type == "cpu", keys == self._scores.keys
         large = queries * keys >= _MANY and keys * self._scores.width <= _NEAR
-        return on_cpu and whole and large and bins[0] * keys <= bins[1] * queries
+        # Up to as many bins as channels, the product is one fused call.
+        many = bins[1] > max(_BINS, self._scores.width) and bins[0] * keys <= bins[1] * queries
+        return on_cpu and whole and large and many
 
     def _row_means(self, rows: slice, bins: int) -> Tensor | None:
         """Means of the weights over blocks of queries, (..., bins, S); None where gradients are wanted."""

@@ -1,9 +1,9 @@
 """How a product with the attention matrix is computed.
 
 Each kernel is a file: ``plain`` builds the matrix, ``fused`` and ``blocked`` never do, ``banded`` and ``formed`` build
-some of it at a time, ``interpolated`` is for a single channel, ``moments`` for one that asks itself, and ``direct`` is
-torch's own call where nothing needs adding to it. This page chooses between them and makes what they give
-differentiable; ``SelfAttention`` knows by itself where moments will do.
+some of it at a time, ``rowwise`` asks its rows without values, ``interpolated`` is for a single channel, ``moments``
+for one that asks itself, and ``direct`` is torch's own call where nothing needs adding to it. This page chooses between
+them and makes what they give differentiable; ``SelfAttention`` knows by itself where moments will do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mirada.kernels import banded, blocked, formed, fused, interpolated, normalisers, plain
+from mirada.kernels import banded, blocked, formed, fused, interpolated, normalisers, plain, rowwise
 from mirada.kernels import entropy as entropies
 from mirada.kernels.scores import Scores, finite
 from mirada.kernels.transpose import transposed as fused_transposed
@@ -77,8 +77,11 @@ def context_and_weights(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
 
 def known_normalisers(scores: Scores) -> Tensor:
     """The normalisers (*leading, L), good enough to give weights back; without gradients."""
+    scores = scores.precise()
+    if scores.mask is None and choose(scores)[0] != "plain":
+        return rowwise.logsumexp(scores)
     with torch.no_grad():
-        return normalisers.refined(scores.precise(), attend(scores.precise(), scores.precise().key)[1])
+        return normalisers.refined(scores, attend(scores, scores.key)[1])
 
 
 def logsumexp(scores: Scores, known: Tensor) -> Tensor:

@@ -11,11 +11,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mirada.kernels import normalisers, plain
-from mirada.kernels.bands import bands
+from mirada.kernels import plain
+from mirada.kernels.bands import bands, capacity
 from mirada.kernels.scores import Scores
-
-_ELEMENTS = 1 << 18  # of a band, for each thread: 1 MB in float32
 
 
 def received(scores: Scores) -> Tensor:
@@ -39,8 +37,7 @@ def binned(scores: Scores, bin_of_each: Tensor, bins: int) -> Tensor:
 @torch.no_grad()
 def _weights(scores: Scores, sums: Tensor) -> Iterator[tuple[Tensor, slice, Tensor]]:
     """The weights, a band at a time: where in ``sums`` they belong, whose queries they are, and they themselves."""
-    on_cpu = scores.query.device.type == "cpu"
-    elements = _ELEMENTS * torch.get_num_threads() if on_cpu else normalisers.ELEMENTS
+    elements = capacity(scores.query.device)
     if scores.mask is None and not scores.empty:
         laid_out = sums.view(-1, *sums.shape[len(scores.leading) :])
         for at, rows, weights in bands(scores, elements):

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from mirada.kernels.normalisers import ELEMENTS
 from mirada.kernels.scores import Scores
+
+_NEAR = 1 << 18  # entries of a band for each thread of a processor: 1 MB in float32, which caches hold
+
+
+def capacity(device: torch.device) -> int:
+    """How many weights to work on at a time."""
+    return _NEAR * torch.get_num_threads() if device.type == "cpu" else ELEMENTS
 
 
 def bands(scores: Scores, elements: int, into: Tensor | None = None) -> Iterator[tuple[slice, slice, Tensor]]:

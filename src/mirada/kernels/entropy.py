@@ -1,4 +1,4 @@
-"""The entropy of each row from one fused product.
+"""The entropy of each row: where nothing is hidden `rowwise`, else from one fused product.
 
 H_i = −Σ_j A_ij log A_ij = logsumexp_i − Σ_j A_ij score_ij, and the mean score is scale · q_i · (A K)_i: the product
 with the keys themselves gives both. It is a difference, so rows in which the two terms are large lose digits; those few
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mirada.kernels import blocked, fused, normalisers
+from mirada.kernels import blocked, fused, normalisers, rowwise
 from mirada.kernels.scores import Scores
 
 _TRUSTED = 16.0  # nats: up to here the difference keeps float32's error near 1e-6
@@ -18,7 +18,9 @@ _TRUSTED = 16.0  # nats: up to here the difference keeps float32's error near 1e
 
 def forward(scores: Scores, kernel: str) -> tuple[Tensor, Tensor]:
     """Entropies (*leading, L), and the normalisers."""
-    biased = scores.mask is not None and scores.mask.additive
+    if scores.mask is None:
+        return rowwise.entropy(scores)
+    biased = scores.mask.additive
     key_seen, logsumexp = (fused if kernel == "fused" else blocked).forward(scores, scores.key)
     known = normalisers.refined(scores, logsumexp)
     if kernel != "fused" or biased:

@@ -28,6 +28,11 @@ def refined(scores: Scores, logsumexp: Tensor) -> Tensor:
     return normalisers
 
 
+def kept(exact: Tensor, dtype: torch.dtype) -> Tensor:
+    """Normalisers in float64 as they are where some are large, else in ``dtype``, which then holds them."""
+    return exact.to(dtype) if bool((exact.abs() <= _TRUSTED).all()) else exact
+
+
 def split(normalisers: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """The normalisers in a kernel's dtype, and what that dtype could not hold of them, if anything."""
     if normalisers.dtype == dtype:
