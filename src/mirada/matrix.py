@@ -139,7 +139,7 @@ class AttentionMatrix:
     def entropy(self) -> Tensor:
         """Shannon entropy of each row in nats, −Σ_j A_ij log A_ij: (..., L), in float32 at least. Differentiable.
 
-        0 where a query looks at one key only, log n where at n keys alike. One product: logsumexp − scale · q·(A K).
+        0 where a query looks at one key only, log n where at n keys alike. One pass over the scores.
         """
         found, known = kernels.entropy(self._scores)
         self._remember(known)
