@@ -74,7 +74,7 @@ def questions() -> dict[str, Curve]:
 
 def watching() -> dict[str, Curve]:
     """An encoder of torch, 256 wide, 512 tokens, of more and more layers."""
-    curves: dict[str, Curve] = {"not watched": [], 'keep="inputs"': [], 'keep="summaries"': []}
+    curves: dict[str, Curve] = {"not watched": [], 'keep="inputs"': [], 'keep="statistics"': []}
     x = torch.randn(1, 512, 256)
     for depth in (1, 2, 4, 8, 16):
         layer = nn.TransformerEncoderLayer(256, 4, 1024, batch_first=True)
@@ -87,7 +87,7 @@ def watching() -> dict[str, Curve]:
         works: dict[str, Callable[[], Any]] = {
             "not watched": lambda model=model: model(x),
             'keep="inputs"': lambda: watched("inputs"),
-            'keep="summaries"': lambda: watched("summaries"),
+            'keep="statistics"': lambda: watched("statistics"),
         }
         for name, work in works.items():
             curves[name].append((depth, seconds(work, rounds=5)))

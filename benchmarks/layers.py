@@ -39,7 +39,7 @@ def work(width: int, length: int, batch: int, case: str, backward: bool, rates: 
     x = torch.randn(batch, length, width, requires_grad=backward)
     visible = torch.ones(length, length, dtype=torch.bool).tril()
     masked, weighed = case not in ("no mask", "weights"), "weights" in case
-    rule: Any = (masks.no_peek(length) if case == "causal" else visible) if masked else None
+    rule: Any = (masks.causal(length) if case == "causal" else visible) if masked else None
     named = {"attn_mask": ~visible, "is_causal": case == "causal"} if masked else {}
 
     def torchs() -> Tensor:

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from floors import Rates
-from mirada import systems, training
-from mirada.runs import Folder
+from mirada import systems
+from mirada.training import loop as training
+from mirada.training.run import Folder
 from peers import counting, patches, pixels, squares
 from speed import Work
 

@@ -40,8 +40,8 @@ def masked(quick: bool) -> Iterator[Work]:
     if find_spec("pykeops"):
         yield beside_keops(1024)
     for length in (4096,) if quick else (4096, 8192):
-        yield beside_dense("causal", mirada.masks.no_peek(length), length, "≥ 2 x")
-        yield beside_dense("window 256", mirada.masks.window(256, 0), length, "in proportion")
+        yield beside_dense("causal", mirada.masks.causal(length), length, "≥ 2 x")
+        yield beside_dense("window 256", mirada.masks.sliding_window(256, 0), length, "in proportion")
         ids = torch.arange(length) // 512
         yield beside_dense("documents of 512", mirada.masks.documents(ids), length, "in proportion")
 

@@ -48,7 +48,7 @@ def questions(query: Tensor, key: Tensor) -> dict[str, Callable[[], Any]]:
         "received": lambda: AttentionMatrix(query, key).received(),
         "64 × 64 map": lambda: AttentionMatrix(query, key).tile(*whole, (64, 64)),
         "all three": all_three,
-        "top(8)": lambda: AttentionMatrix(query, key).top(8),
+        "top(8)": lambda: AttentionMatrix(query, key).topk(8),
     }
 
 
@@ -114,7 +114,7 @@ def zooms(rounds: int) -> list[dict[str, Any]]:
 MEMORY: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "entropy": lambda query, key: AttentionMatrix(query, key).entropy(),
     "received": lambda query, key: AttentionMatrix(query, key).received(),
-    "top(8)": lambda query, key: AttentionMatrix(query, key).top(8),
+    "top(8)": lambda query, key: AttentionMatrix(query, key).topk(8),
     "256 × 256 map": lambda query, key: AttentionMatrix(query, key).tile((0, LONG), (0, LONG), (256, 256)),
     "rollout of 3, one query": lambda query, key: rollout([AttentionMatrix(query, key)] * 3, queries=[LONG - 1]),
 }

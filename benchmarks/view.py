@@ -22,8 +22,8 @@ import torch
 from playwright.sync_api import Browser, Error, Page, Route, sync_playwright
 
 import mirada
-from mirada.view.answers import Answers
-from mirada.view.server import Server
+from mirada.viewer.queries import Answers
+from mirada.viewer.server import Server
 
 ROOT = "document.querySelector('.mirada').shadowRoot"
 HOVERS = """async (count) => {
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def layers_of(layers: int, tokens: int) -> list[mirada.AttentionMatrix]:
-    rule = mirada.masks.no_peek(tokens)
+    rule = mirada.masks.causal(tokens)
     return [mirada.AttentionMatrix(*torch.randn(2, 12, tokens, 64), rule) for _ in range(layers)]
 
 
@@ -98,7 +98,7 @@ def saved_page(page: Page, folder: Path, title: str, *, layers: int, tokens: int
 
 
 def live_page(page: Page, tokens: int) -> None:
-    matrix = mirada.AttentionMatrix(*torch.randn(2, 1, tokens, 64), mirada.masks.no_peek(tokens))
+    matrix = mirada.AttentionMatrix(*torch.randn(2, 1, tokens, 64), mirada.masks.causal(tokens))
     server = Server(Answers(mirada.view(matrix).scene))
     server.start()
     took: list[float] = []
@@ -160,7 +160,7 @@ OTHERS: dict[str, Callable[[torch.Tensor, list[str], Path], None]] = {
 def against(browser: Browser, folder: Path, library: Path, tokens: int) -> None:
     """Size, time until the tokens stand there and are still, time from pointing at one to the next picture."""
     print(f"1 layer × 12 heads, {tokens} tokens: the same weights, each its own page")
-    weights, words = layers_of(1, tokens)[0].dense(), [f"token{n}" for n in range(tokens)]
+    weights, words = layers_of(1, tokens)[0].to_dense(), [f"token{n}" for n in range(tokens)]
     first: tuple[float, ...] = ()
     for name, make in OTHERS.items():
         page = browser.new_page(viewport={"width": 1280, "height": 800})

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 import mirada
 import timing
-from mirada.watch import Seen
+from mirada.watching import Records
 
 WIDTH, HEADS, LAYERS = 768, 12, 12
 CONSOLE = Console(width=120)
@@ -71,10 +71,10 @@ def holding(model: nn.Sequential, x: Tensor) -> None:
         block.held = None
 
 
-def watched(model: nn.Module, *inputs: Tensor, **options: Any) -> Seen:
-    with mirada.watch(model, **options) as seen:
+def watched(model: nn.Module, *inputs: Tensor, **options: Any) -> Records:
+    with mirada.watch(model, **options) as records:
         model(*inputs)
-    return seen
+    return records
 
 
 def cost_of_inputs(lengths: list[int], rounds: int, width: int = WIDTH) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ def cost_of_summaries(lengths: list[int], rounds: int) -> list[dict[str, Any]]:
         tensors = torch.randn(3, 1, 8, length, 64).unbind()
         works = {
             "attention": lambda t=tensors: model(*t),
-            "entropy, received, map": lambda t=tensors: watched(model, *t, keep="summaries"),
+            "entropy, received, map": lambda t=tensors: watched(model, *t, keep="statistics"),
         }
         seconds = timing.interleaved(works, rounds)
         added = [both - alone for both, alone in zip(*reversed(seconds.values()), strict=True)]
@@ -108,7 +108,7 @@ def cost_of_summaries(lengths: list[int], rounds: int) -> list[dict[str, Any]]:
 
 
 def memory(length: int) -> list[dict[str, Any]]:
-    peaks = {how: _peak_in_a_process(how, length) for how in ("unwatched", "inputs", "summaries")}
+    peaks = {how: _peak_in_a_process(how, length) for how in ("unwatched", "inputs", "statistics")}
     return [
         {"length": length, "kept": how, "peak GiB": peak, "above unwatched GiB": peak - peaks["unwatched"]}
         for how, peak in peaks.items()
@@ -119,8 +119,8 @@ def peak(how: str, length: int) -> float:
     """Peak resident memory of this process after one forward, in GiB."""
     model, x = decoder(LAYERS), torch.randn(1, length, WIDTH)
     with torch.no_grad():
-        seen = model(x) if how == "unwatched" else watched(model, x, keep=how)
-    assert len(seen) == (1 if how == "unwatched" else LAYERS)
+        records = model(x) if how == "unwatched" else watched(model, x, keep=how)
+    assert len(records) == (1 if how == "unwatched" else LAYERS)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -159,12 +159,12 @@ def main() -> None:
             "inputs, narrow": cost_of_inputs(
                 [512] if quick else [512, 1024, 2048], rounds=21 if quick else 61, width=256
             ),
-            "summaries": cost_of_summaries([512, 1024] if quick else [512, 1024, 4096], rounds=9 if quick else 21),
+            "statistics": cost_of_summaries([512, 1024] if quick else [512, 1024, 4096], rounds=9 if quick else 21),
             "memory": memory(2048 if quick else 16_384),
         }
     show("keep='inputs': a decoder of 4 layers, 12 heads, width 768; watched / forward", results["inputs"])
     show("keep='inputs': 4 heads, width 256; 'holding' only keeps the tensors alive", results["inputs, narrow"])
-    show("keep='summaries': 8 heads, width 64; what it adds / attention itself", results["summaries"])
+    show("keep='statistics': 8 heads, width 64; what it adds / attention itself", results["statistics"])
     show("peak memory of a forward: 12 layers, 12 heads, width 768", results["memory"])
     timing.write(Path(__file__).parent / "results" / "watch.json", results)
 

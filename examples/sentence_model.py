@@ -20,7 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 
 import mirada
 from mirada import plots, summaries
-from mirada.watch import Seen, knock_out
+from mirada.interventions import Records, ablate
 
 # Charles Darwin, On the Origin of Species, 1859: how its last paragraph begins.
 PARAGRAPH = (
@@ -42,14 +42,14 @@ def moved(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     whole = vector(model, inputs)
     distances = torch.zeros(model.config.num_hidden_layers, model.config.num_attention_heads)
     for layer, head in torch.cartesian_prod(*map(torch.arange, distances.shape)).tolist():
-        with mirada.watch(model, layers=layer, keep="summaries", ask=[], edit=knock_out(layers=layer, heads=head)):
+        with mirada.watch(model, layers=layer, keep="statistics", ask=[], edit=ablate(layers=layer, heads=head)):
             distances[layer, head] = 1 - vector(model, inputs) @ whole
     return distances
 
 
-def picture(seen: Seen, distances: Tensor, tokens: list[str]) -> Figure:
+def picture(records: Records, distances: Tensor, tokens: list[str]) -> Figure:
     """Four maps of all heads, and two heads from close by."""
-    matrices = [sighting.matrix[0] for sighting in seen]
+    matrices = [record.matrix[0] for record in records]
     maps = {
         "Attention to the previous token, %": 100 * torch.stack([*map(summaries.previous_token, matrices)]),
         "Attention to the first token, [CLS], %": 100 * torch.stack([*map(summaries.sink, matrices)]),
@@ -77,11 +77,11 @@ def main() -> None:
     model = AutoModel.from_pretrained(get_model_path()).eval()
     inputs = dict(tokenizer(PARAGRAPH, return_tensors="pt"))
     with torch.no_grad():
-        with mirada.watch(model) as seen:
+        with mirada.watch(model) as records:
             model(**inputs)
-        print(seen)
+        print(records)
         distances = moved(model, inputs)
-    page = picture(seen, distances, tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]))
+    page = picture(records, distances, tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]))
     print(plots.save(page, Path(__file__).with_suffix(".png")))
 
 

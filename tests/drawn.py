@@ -16,15 +16,15 @@ from mirada import AttentionMatrix, masks
 def rules(draw: st.DrawFn, leading: tuple[int, ...], queries: int, keys: int, depth: int = 2) -> masks.Mask:
     """Any boolean mask for (*leading, queries, keys)."""
     align = draw(st.sampled_from(["start", "end"]))
-    kinds = ["no_peek", "window", "dense"]
+    kinds = ["causal", "window", "dense"]
     kinds += ["padding"] if leading else []
     kinds += ["documents"] if queries == keys else []
     kinds += ["and", "or", "not"] if depth else []
     match draw(st.sampled_from(kinds)):
-        case "no_peek":
-            return masks.no_peek(queries, keys, align=align)
+        case "causal":
+            return masks.causal(queries, keys, align=align)
         case "window":
-            return masks.window(draw(st.integers(0, 4)), draw(st.integers(0, 4)), align=align)
+            return masks.sliding_window(draw(st.integers(0, 4)), draw(st.integers(0, 4)), align=align)
         case "dense":
             shape = [n if draw(st.booleans()) else 1 for n in (*leading, queries, keys)]
             return masks.dense(torch.rand(shape, generator=_generator(draw)) < draw(st.sampled_from([0.0, 0.5, 0.9])))

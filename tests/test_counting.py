@@ -102,4 +102,4 @@ def test_the_recipe_finds_what_matters(tmp_path: Path):
     assert run.metrics[-1]["accuracy"] >= 0.999
     with torch.no_grad():
         _, weights = run.model(torch.arange(10)[None])
-    assert counting.share(weights) >= 0.75
+    assert counting.mass(weights) >= 0.75

@@ -13,8 +13,8 @@ import torch
 import mirada
 from mirada import systems
 from mirada.experiment import Run, load, train
-from mirada.runs import RunError
-from mirada.training import DivergedError, Recipe
+from mirada.training.loop import DivergedError, Recipe
+from mirada.training.run import RunError
 
 
 @pytest.fixture(autouse=True)

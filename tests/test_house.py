@@ -27,7 +27,7 @@ def texts() -> list[Path]:
     return [
         path
         for path in found
-        if path.is_file() and path.suffix in kinds and "__pycache__" not in path.parts and path.name != "LICENSE"
+        if path.is_file() and path.suffix in kinds and not {"__pycache__", "LICENSE", ".git"} & set(path.parts)
     ]
 
 

@@ -26,12 +26,12 @@ def without_the_matrix() -> Iterator[None]:
 
 MASKS = {
     "none": None,
-    "no_peek": masks.no_peek(300),
-    "past": masks.no_peek(300) & ~masks.window(0, 0),
-    "window": masks.window(17, 3),
+    "causal": masks.causal(300),
+    "past": masks.causal(300) & ~masks.sliding_window(0, 0),
+    "window": masks.sliding_window(17, 3),
     "padding": masks.padding([300, 120], 300),
     "documents": masks.documents(torch.arange(300) // 70),
-    "all at once": masks.no_peek(300) & masks.padding([0, 299], 300) & masks.dense(torch.randn(300, 300)),
+    "all at once": masks.causal(300) & masks.padding([0, 299], 300) & masks.dense(torch.randn(300, 300)),
 }
 
 
@@ -55,7 +55,7 @@ def test_fused_and_blocked_agree_with_float64(kernel, name: str, dtype: torch.dt
     context, logsumexp = kernel.forward(scores, value)
     tolerance = {torch.bfloat16: 2e-2, torch.float32: 2e-6, torch.float64: 1e-14}[dtype]
     torch.testing.assert_close(context.double(), weights @ value.double(), atol=tolerance, rtol=0)
-    precise = scores.precise().block(slice(0, 300), slice(0, 300)).double()
+    precise = scores.upcast().block(slice(0, 300), slice(0, 300)).double()
     torch.testing.assert_close(logsumexp.double(), torch.logsumexp(precise, -1), atol=5 * tolerance, rtol=0)
     known = kernels.known_normalisers(scores)
     x = torch.ones(2, 3, 300, 1).to(dtype)
@@ -193,11 +193,11 @@ def test_self_attention_on_one_channel_is_its_formula_by_whichever_kernel(amount
 
 def test_a_kernel_that_is_not_there_is_stood_in_for(monkeypatch):
     query, key, value = (torch.randn(2, 3, 5, 4) for _ in range(3))
-    matrix = AttentionMatrix(query, key, masks.no_peek(5))
+    matrix = AttentionMatrix(query, key, masks.causal(5))
     expected = matrix @ value
     assert matrix.explain().startswith("fused")
     monkeypatch.setattr(fused, "available", lambda: False)
-    again = AttentionMatrix(query, key, masks.no_peek(5))
+    again = AttentionMatrix(query, key, masks.causal(5))
     assert again.explain().startswith("blocked")
     torch.testing.assert_close(again @ value, expected)
 
@@ -207,7 +207,7 @@ def test_the_kernel_is_said_with_its_reason():
     assert AttentionMatrix(query, key).explain() == "fused: one pass, the matrix never formed"
     learned = torch.zeros(3, 5, requires_grad=True)
     assert AttentionMatrix(query, key, learned).explain().startswith("plain: the mask is learned")
-    assert "NaN" in AttentionMatrix(query, key * torch.nan, masks.window(1, 1, align="end")).explain()
+    assert "NaN" in AttentionMatrix(query, key * torch.nan, masks.sliding_window(1, 1, align="end")).explain()
     assert AttentionMatrix(query, key[:0]).explain().startswith("plain: there is nothing")
 
 
@@ -271,7 +271,7 @@ def test_attention_and_its_gradients_agree_with_float64(ask, name: str, leading:
         monkeypatch.setattr(formed, "_ELEMENTS", elements)
         mask = MASKS[name]
         if leading[:1] != (2,) and name in ("padding", "all at once"):
-            mask = masks.padding([120], 300) & masks.no_peek(300)  # of the batch that is there
+            mask = masks.padding([120], 300) & masks.causal(300)  # of the batch that is there
             leading = leading or (1,)
         torch.manual_seed(0)
         inputs = [torch.randn(*leading, 300, 16, requires_grad=True) for _ in range(3)]
@@ -295,7 +295,7 @@ def test_attention_and_its_gradients_agree_with_float64(ask, name: str, leading:
 def test_nothing_comes_through_a_mask(ask, poison: float, kind: str):
     torch.manual_seed(0)
     inputs = [torch.randn(2, 3, length, 4) for length in (7, 8, 8)]
-    mask = masks.no_peek(7, 8, align="start")  # nobody sees the last key
+    mask = masks.causal(7, 8, align="start")  # nobody sees the last key
     if kind != "rule":
         visible = torch.ones(7, 8, dtype=torch.bool).tril()
         mask = visible if kind == "tensor" else torch.zeros(7, 8).masked_fill(~visible, -torch.inf)
@@ -315,7 +315,7 @@ def test_weights_have_gradients_of_gradients():
     inputs = [torch.randn(2, 300, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
 
     def slope(*inputs: Tensor) -> Tensor:
-        context, weights = mirada.attention(*inputs, masks.no_peek(300), need_weights=True)
+        context, weights = mirada.attention(*inputs, masks.causal(300), need_weights=True)
         (grad,) = torch.autograd.grad(context.square().sum() + weights.square().sum(), inputs[1], create_graph=True)
         return grad.square().sum()
 

@@ -18,26 +18,26 @@ def seen(mask: masks.Mask, queries: int, keys: int, leading: tuple[int, ...] = (
 
 
 def test_no_peek_aligned_at_the_start_and_at_the_end():
-    assert seen(masks.no_peek(3), 3, 3) == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
-    assert seen(masks.no_peek(2, 3, align="start"), 2, 3) == [[1, 0, 0], [1, 1, 0]]
-    assert seen(masks.no_peek(2, 3, align="end"), 2, 3) == [[1, 1, 0], [1, 1, 1]]
+    assert seen(masks.causal(3), 3, 3) == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert seen(masks.causal(2, 3, align="start"), 2, 3) == [[1, 0, 0], [1, 1, 0]]
+    assert seen(masks.causal(2, 3, align="end"), 2, 3) == [[1, 1, 0], [1, 1, 1]]
     # More queries than keys: the first ones stand before every key.
-    assert seen(masks.no_peek(3, 2, align="end"), 3, 2) == [[0, 0], [1, 0], [1, 1]]
+    assert seen(masks.causal(3, 2, align="end"), 3, 2) == [[0, 0], [1, 0], [1, 1]]
 
 
 def test_no_peek_makes_no_silent_choice():
     with pytest.raises(ValueError, match=r"align='start'.*align='end'"):
-        masks.no_peek(2, 3)
+        masks.causal(2, 3)
     with pytest.raises(ValueError, match="got 'left'"):
-        masks.no_peek(2, 3, align="left")  # type: ignore[arg-type]
+        masks.causal(2, 3, align="left")  # type: ignore[arg-type]
 
 
 def test_window_counts_keys_before_and_after_the_querys_own():
-    assert seen(masks.window(0, 0), 3, 3) == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert seen(masks.window(1, 0), 3, 3) == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
-    assert seen(masks.window(0, 1, align="end"), 2, 3) == [[0, 1, 1], [0, 0, 1]]
+    assert seen(masks.sliding_window(0, 0), 3, 3) == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert seen(masks.sliding_window(1, 0), 3, 3) == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    assert seen(masks.sliding_window(0, 1, align="end"), 2, 3) == [[0, 1, 1], [0, 0, 1]]
     with pytest.raises(ValueError, match="window over 2 queries and 3 keys needs align"):
-        seen(masks.window(1, 1), 2, 3)
+        seen(masks.sliding_window(1, 1), 2, 3)
 
 
 def test_padding_and_documents_take_the_querys_first_dimension_whatever_the_rank():
@@ -48,24 +48,22 @@ def test_padding_and_documents_take_the_querys_first_dimension_whatever_the_rank
 
 
 def test_combinations():
-    past = masks.no_peek(3) & ~masks.window(0, 0)
+    past = masks.causal(3) & ~masks.sliding_window(0, 0)
     assert seen(past, 3, 3) == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
     assert seen(past | torch.tensor([False, False, True]), 3, 3) == [[0, 0, 1], [1, 0, 1], [1, 1, 1]]
-    assert seen(torch.tensor([True, False, True]) & masks.no_peek(3), 3, 3) == [[1, 0, 0], [1, 0, 0], [1, 0, 1]]
+    assert seen(torch.tensor([True, False, True]) & masks.causal(3), 3, 3) == [[1, 0, 0], [1, 0, 0], [1, 0, 1]]
 
 
 def test_a_floating_mask_is_added_and_minus_infinity_hides():
     visible, bias = masks.as_mask(torch.tensor([0.5, -torch.inf])).materialise((), 1, 2)  # type: ignore[union-attr]
     assert visible.tolist() == [[True, False]]
     assert bias.tolist() == [[0.5, -torch.inf]]  # type: ignore[union-attr]
-    visible, bias = (masks.dense(torch.ones(2, 2)) & masks.dense(torch.ones(2)) & masks.no_peek(2)).materialise(
-        (), 2, 2
-    )
+    visible, bias = (masks.dense(torch.ones(2, 2)) & masks.dense(torch.ones(2)) & masks.causal(2)).materialise((), 2, 2)
     assert bias.tolist() == [[2.0, 2.0], [2.0, 2.0]]  # type: ignore[union-attr]
     assert visible.tolist() == [[True, False], [True, True]]
 
 
-@pytest.mark.parametrize("combine", [lambda m: ~m, lambda m: m | masks.no_peek(2), lambda m: masks.no_peek(2) | m])
+@pytest.mark.parametrize("combine", [lambda m: ~m, lambda m: m | masks.causal(2), lambda m: masks.causal(2) | m])
 def test_a_floating_mask_only_combines_with_and(combine):
     with pytest.raises(TypeError, match="combine it with &"):
         combine(masks.dense(torch.zeros(2, 2)))
@@ -88,12 +86,12 @@ def test_wrong_types_are_named(make, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: masks.no_peek(-1), "queries must be a whole number from 0 up, got -1"),
-        (lambda: masks.window(1, -2), "after must be"),
+        (lambda: masks.causal(-1), "queries must be a whole number from 0 up, got -1"),
+        (lambda: masks.sliding_window(1, -2), "after must be"),
         (lambda: masks.padding([4], keys=3), "between 0 and keys = 3, got 4 to 4"),
         (lambda: masks.padding([[1]], keys=3), "one dimension"),
         (lambda: masks.documents([[[1]]]), r"\(length,\) or \(N, length\)"),
-        (lambda: masks.no_peek(2).materialise((), 3, 3), "no_peek.2, 2. is for 2 queries.*has 3 and 3"),
+        (lambda: masks.causal(2).materialise((), 3, 3), "causal.2, 2. is for 2 queries.*has 3 and 3"),
         (lambda: masks.padding([1], 2).materialise((1,), 1, 3), "for 2 keys, the matrix has 3"),
         (lambda: masks.padding([1, 2], 2).materialise((3,), 1, 2), r"batch of 2.*\(3,\)"),
         (lambda: masks.padding([1, 2], 2).materialise((), 1, 2), r"batch of 2.*\(\)"),

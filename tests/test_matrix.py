@@ -72,7 +72,7 @@ def drawn_tensor(data: st.DataObject, generator: torch.Generator, *shape: int) -
 def test_a_small_matrix_is_formed_outright_and_says_the_same():
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, 5, 4) for _ in range(3))
-    mask = masks.no_peek(5) & masks.padding([5, 2], 5)
+    mask = masks.causal(5) & masks.padding([5, 2], 5)
     large, small = AttentionMatrix(query, key, mask), AttentionMatrix(query, key, mask)
     asked = (lambda m: m @ value, lambda m: m.T @ value, lambda m: m.entropy(), lambda m: m.logsumexp())
     expected = [ask(large) for ask in asked]
@@ -96,7 +96,7 @@ def test_every_question_is_answered_as_the_built_matrix_would(dtype: torch.dtype
     x = torch.randn(*leading, queries, data.draw(st.integers(1, 12)), generator=generator, dtype=torch.float64).to(
         dtype
     )
-    assert_as_exact(problem, matrix.dense(), exact, plain)
+    assert_as_exact(problem, matrix.to_dense(), exact, plain)
     assert_as_exact(problem, matrix @ value, exact @ value.double(), plain @ value)
     assert_as_exact(problem, matrix.T @ x, exact.mT @ x.double(), plain.mT @ x)
     assert_as_exact(problem, matrix.received(), exact.sum(-2), plain.sum(-2))
@@ -108,9 +108,9 @@ def test_every_question_is_answered_as_the_built_matrix_would(dtype: torch.dtype
     assert_as_exact(problem, matrix.entropy(), entropy, -torch.special.xlogy(plain, plain).sum(-1))
     groups = torch.randint(0, 3, (keys,), generator=generator)
     indicator = torch.nn.functional.one_hot(groups).double()
-    assert_as_exact(problem, matrix.mass(groups), exact @ indicator, plain @ indicator.to(dtype))
+    assert_as_exact(problem, matrix.group_mass(groups), exact @ indicator, plain @ indicator.to(dtype))
     k = data.draw(st.integers(1, keys))
-    weights, indices = matrix.top(k)
+    weights, indices = matrix.topk(k)
     assert_as_exact(problem, weights, exact.topk(k).values, plain.topk(k).values)
     assert_as_exact(problem, weights, exact.gather(-1, indices), plain.gather(-1, indices))
 
@@ -164,7 +164,7 @@ def test_gradients_are_those_of_the_built_matrix(data):
         "transpose": (lambda m: m.T @ x, lambda w: w.mT @ x),
         "received": (lambda m: m.received(), lambda w: w.sum(-2)),
         "entropy": (lambda m: m.entropy(), lambda w: -torch.special.xlogy(w, w.masked_fill(w == 0, 1.0)).sum(-1)),
-        "dense": (lambda m: m.dense(), lambda w: w),
+        "dense": (lambda m: m.to_dense(), lambda w: w),
         "entries": (lambda m: m.entries([0], [-1]), lambda w: w[..., [0], [-1]]),
         "tile": (lambda m: m.tile((0, queries), (0, keys), (1, 1)), lambda w: w.sum(-1).mean(-1)[..., None, None]),
     }
@@ -184,7 +184,7 @@ def test_gradients_are_those_of_the_built_matrix(data):
 
 MASKS = {
     "none": None,
-    "no_peek": masks.no_peek(2, 3, align="end"),
+    "causal": masks.causal(2, 3, align="end"),
     "padding": masks.padding([1, 3], 3),
     "dense": torch.tensor([[0.5, -torch.inf, 1.0]], dtype=torch.float64),
 }
@@ -217,17 +217,17 @@ def test_a_query_that_sees_nothing(dtype: torch.dtype):
     query, key, value = (torch.ones(1, 2, 3, 4, dtype=dtype, requires_grad=True) for _ in range(3))
     visible = torch.tensor([[True, False, False], [False, False, False], [True, True, True]])
     matrix = AttentionMatrix(query, key, visible)
-    assert matrix.dense()[0, 0, 1].tolist() == [0.0, 0.0, 0.0]
+    assert matrix.to_dense()[0, 0, 1].tolist() == [0.0, 0.0, 0.0]
     context = matrix @ value
     assert context[0, 0, 1].tolist() == [0.0] * 4
     assert matrix.logsumexp()[0, 0, 1] == -math.inf
     assert matrix.entropy()[0, 0, 1] == 0.0
-    (context.sum() + matrix.entropy().sum() + matrix.received().square().sum() + matrix.dense().sum()).backward()
+    (context.sum() + matrix.entropy().sum() + matrix.received().square().sum() + matrix.to_dense().sum()).backward()
     assert all(torch.isfinite(t.grad).all() for t in (query, key, value))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("hidden", [masks.padding([3], 5), masks.no_peek(5), masks.dense(torch.arange(5) < 3)])
+@pytest.mark.parametrize("hidden", [masks.padding([3], 5), masks.causal(5), masks.dense(torch.arange(5) < 3)])
 def test_a_hidden_key_has_no_influence_whatever_stands_in_it(poison: float, hidden: masks.Mask):
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, 2, 5, 4, requires_grad=True) for _ in range(3))
@@ -237,9 +237,9 @@ def test_a_hidden_key_has_no_influence_whatever_stands_in_it(poison: float, hidd
     spoiled_value[..., 3:, :] = poison
     spoiled_key.requires_grad_()
     spoiled = AttentionMatrix(query, spoiled_key, hidden)
-    for ask in (  # of the first three queries: under no_peek, later ones do look at the spoiled keys
+    for ask in (  # of the first three queries: under causal, later ones do look at the spoiled keys
         lambda m, v: m @ v,
-        lambda m, v: m.dense(),
+        lambda m, v: m.to_dense(),
         lambda m, v: m.entropy(),
         lambda m, v: m.logsumexp(),
         lambda m, v: m.rows([0, 1, 2]),
@@ -263,7 +263,7 @@ def test_empty_sequences_give_empty_results(queries: int, keys: int):
     matrix = AttentionMatrix(query, key)
     context = matrix @ torch.randn(2, keys, 5)
     assert context.tolist() == torch.zeros(2, queries, 5).tolist()
-    assert matrix.dense().shape == (2, queries, keys)
+    assert matrix.to_dense().shape == (2, queries, keys)
     assert matrix.logsumexp().tolist() == torch.full((2, queries), -math.inf).tolist()
     assert matrix.entropy().tolist() == torch.zeros(2, queries).tolist()
     assert matrix.received().tolist() == torch.zeros(2, keys).tolist()
@@ -274,7 +274,7 @@ def test_extreme_scores():
     query = torch.tensor([[1e4], [-1e4], [0.0]])
     key = torch.tensor([[1.0], [-1.0], [1.0]])
     matrix = AttentionMatrix(query, key, scale=1.0)
-    torch.testing.assert_close(matrix.dense(), torch.tensor([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0], [1 / 3] * 3]))
+    torch.testing.assert_close(matrix.to_dense(), torch.tensor([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0], [1 / 3] * 3]))
     torch.testing.assert_close(matrix.entropy(), torch.tensor([2.0, 1.0, 3.0]).log())
     torch.testing.assert_close(matrix.received(), torch.tensor([0.5, 1.0, 0.5]) + 1 / 3)
 
@@ -286,9 +286,9 @@ def test_indexing_gives_views_of_one_head():
     one = matrix[1, 2]
     assert one.shape == (4, 6)
     assert one.query.data_ptr() == query[1, 2].data_ptr()
-    torch.testing.assert_close(one.dense(), matrix.dense()[1, 2])
+    torch.testing.assert_close(one.to_dense(), matrix.to_dense()[1, 2])
     torch.testing.assert_close(matrix[..., 0].entropy(), matrix.entropy()[:, 0])
-    torch.testing.assert_close(matrix[0].dense(), matrix.dense()[0])
+    torch.testing.assert_close(matrix[0].to_dense(), matrix.to_dense()[0])
     with pytest.raises(IndexError, match="leading dimensions"):
         matrix[0, 0, 0]
 
@@ -299,19 +299,19 @@ def test_normalisers_are_found_again_when_the_tensors_change():
     before = matrix.logsumexp()
     key.mul_(2)
     assert not torch.equal(matrix.logsumexp(), before)
-    torch.testing.assert_close(matrix.entries([0], [0]), matrix.dense()[0, :1])
+    torch.testing.assert_close(matrix.entries([0], [0]), matrix.to_dense()[0, :1])
 
 
 def test_dense_refuses_what_would_not_fit():
     with pytest.raises(ValueError, match=r"4,294,967,296 bytes.*ask for rows"):
-        AttentionMatrix(torch.zeros(32768, 2), torch.zeros(32768, 2)).dense()
+        AttentionMatrix(torch.zeros(32768, 2), torch.zeros(32768, 2)).to_dense()
 
 
 def test_attention_with_dropout_gives_weights_before_dropout():
     torch.manual_seed(0)
     query, key, value = torch.randn(2, 3, 4), torch.randn(2, 5, 4), torch.randn(2, 5, 6)
     context, weights = attention(query, key, value, dropout_p=0.5, need_weights=True)
-    torch.testing.assert_close(weights, AttentionMatrix(query, key).dense())
+    torch.testing.assert_close(weights, AttentionMatrix(query, key).to_dense())
     assert not torch.allclose(context, weights @ value)
 
 
@@ -328,10 +328,10 @@ BAD = {
     "enable_gqa needs": lambda: AttentionMatrix(torch.ones(3, 2, 2), torch.ones(2, 2, 2), enable_gqa=True),
     "value must have shape .*3, width": lambda: AttentionMatrix(torch.ones(2, 2), torch.ones(3, 2)) @ torch.ones(2, 2),
     "x must have shape": lambda: AttentionMatrix(torch.ones(2, 2), torch.ones(3, 2)).T @ torch.ones(3, 2),
-    "groups must be .3,. integers": lambda: AttentionMatrix(torch.ones(2, 2), torch.ones(3, 2)).mass(
+    "groups must be .3,. integers": lambda: AttentionMatrix(torch.ones(2, 2), torch.ones(3, 2)).group_mass(
         torch.ones(2).long()
     ),
-    "k must lie between 1 and the number of keys, 3": lambda: AttentionMatrix(torch.ones(2, 2), torch.ones(3, 2)).top(
+    "k must lie between 1 and the number of keys, 3": lambda: AttentionMatrix(torch.ones(2, 2), torch.ones(3, 2)).topk(
         4
     ),
     "rows must be .first, last . 1. within 0 and 2": lambda: AttentionMatrix(torch.ones(2, 2), torch.ones(3, 2)).tile(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from mirada.optimizer import Adam
+from mirada.training.optimizer import Adam
 
 
 def trained(kind: type[torch.optim.Adam], *, schedule: bool, resume: bool) -> list[torch.Tensor]:
@@ -48,7 +48,7 @@ def test_torchs_own_stays_as_it_is():
 def test_it_leaves_the_compiler_alone():
     script = """if True:
     import sys, torch
-    from mirada.optimizer import Adam
+    from mirada.training.optimizer import Adam
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = Adam([weight], fused=True)
     weight.sum().backward()

@@ -76,7 +76,7 @@ class TestHeatmap:
         query = torch.randn(3, 4, dtype=dtype, requires_grad=True)
         matrix = mirada.AttentionMatrix(query, torch.randn(5, 4, dtype=dtype))
         drawn = plots.heatmap(matrix).images[0].get_array()
-        np.testing.assert_array_equal(drawn, matrix.dense().detach().double().numpy())
+        np.testing.assert_array_equal(drawn, matrix.to_dense().detach().double().numpy())
         np.testing.assert_array_equal(plots.heatmap(np.eye(3)).images[0].get_array(), np.eye(3))
 
     def test_draws_on_the_axes_that_it_is_given_and_gives_them_back(self):

@@ -16,14 +16,14 @@ def layers(count: int, *leading: int, mask: masks.Mask | None = None) -> list[At
 def product(matrices: list[AttentionMatrix], residual: float, weights: torch.Tensor) -> torch.Tensor:
     joint = torch.eye(7)
     for number, matrix in enumerate(matrices):
-        mean = (weights[number][:, None, None] * matrix.dense()).sum(-3)
+        mean = (weights[number][:, None, None] * matrix.to_dense()).sum(-3)
         joint = (residual * torch.eye(7) + (1 - residual) * mean) @ joint
     return joint
 
 
 @pytest.mark.parametrize("residual", [0.0, 0.5, 1.0])
 def test_rollout_is_the_product_of_the_layers(residual: float):
-    matrices = layers(3, 2, 4, mask=masks.no_peek(7))
+    matrices = layers(3, 2, 4, mask=masks.causal(7))
     expected = product(matrices, residual, torch.full((3, 4), 0.25))
     torch.testing.assert_close(rollout(matrices, residual=residual), expected)
     torch.testing.assert_close(rollout(matrices, residual=residual, queries=[6, 0]), expected[:, [6, 0]])
@@ -40,7 +40,7 @@ def test_heads_can_be_weighted_for_all_layers_or_for_each():
 
 def test_a_single_matrix_needs_no_heads():
     (matrix,) = layers(1)
-    torch.testing.assert_close(rollout([matrix]), 0.5 * torch.eye(7) + 0.5 * matrix.dense())
+    torch.testing.assert_close(rollout([matrix]), 0.5 * torch.eye(7) + 0.5 * matrix.to_dense())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mirada.runs import Folder, RunError
+from mirada.training.run import Folder, RunError
 
 WEIGHTS = {"layer.weight": torch.tensor([[0.1, -0.2], [1e-30, 3.0]]), "count": torch.tensor(7)}
 METRICS = [{"epoch": 1, "split": "train", "loss": 0.1 + 0.2, "seconds": 0.5}]

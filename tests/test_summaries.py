@@ -22,7 +22,7 @@ def some(dtype: torch.dtype = torch.float32, mask: masks.Mask | None = None) -> 
 
 def test_heads_made_to_have_a_pattern_have_it():
     ids = torch.tensor([5, 6, 7, 5, 6, 7])
-    previous = head(masks.window(1, 0).materialise((), 6, 6)[0] & ~torch.eye(6, dtype=torch.bool))
+    previous = head(masks.sliding_window(1, 0).materialise((), 6, 6)[0] & ~torch.eye(6, dtype=torch.bool))
     assert summaries.previous_token(previous).item() == 1.0
     first = head(torch.tensor([[True] + [False] * 5]))
     assert summaries.sink(first).item() == 1.0
@@ -36,10 +36,10 @@ def test_heads_made_to_have_a_pattern_have_it():
     assert summaries.distance(head(torch.eye(6, dtype=torch.bool).flip(0))).item() == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize("mask", [None, masks.no_peek(9), masks.padding([9, 4], 9)], ids=["none", "no_peek", "padding"])
+@pytest.mark.parametrize("mask", [None, masks.causal(9), masks.padding([9, 4], 9)], ids=["none", "causal", "padding"])
 def test_summaries_agree_with_the_built_matrix(mask):
     matrix = some(mask=mask)
-    weights = matrix.dense()
+    weights = matrix.to_dense()
     i, j = torch.arange(9)[:, None], torch.arange(9)
     ids = torch.tensor([[1, 2, 1, 1, 3, 2, 1, 2, 1], [1, 1, 1, 1, 1, 1, 1, 1, 1]])
     same = (ids[:, :, None] == ids[:, None, :])[:, None]
@@ -67,7 +67,7 @@ def test_padding_gets_nothing_where_the_mask_works_and_its_share_where_it_is_mis
     lengths = [9, 4]
     masked, unmasked = some(mask=masks.padding(lengths, 9)), some()
     assert summaries.padding_share(masked, lengths).abs().max().item() == 0.0
-    expected = unmasked.dense()[1, ..., 4:].sum(-1).mean(-1)
+    expected = unmasked.to_dense()[1, ..., 4:].sum(-1).mean(-1)
     torch.testing.assert_close(summaries.padding_share(unmasked, lengths)[1], expected)
 
 
@@ -87,7 +87,7 @@ def test_half_precision_does_not_spoil_positions():
 
 def test_a_share_is_differentiable():
     query, key = (torch.randn(5, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    ask = lambda query, key: AttentionMatrix(query, key).share(masks.no_peek(5))  # noqa: E731
+    ask = lambda query, key: AttentionMatrix(query, key).mass(masks.causal(5))  # noqa: E731
     assert torch.autograd.gradcheck(ask, (query, key))
 
 
@@ -108,6 +108,6 @@ def test_bad_input_is_named(ask, message: str):
 
 def test_a_share_needs_a_boolean_mask():
     with pytest.raises(TypeError, match="where to look, not how much"):
-        some().share(torch.zeros(9, 9))
+        some().mass(torch.zeros(9, 9))
     with pytest.raises(TypeError, match="where to look, got None"):
-        some().where(None)  # type: ignore[arg-type]
+        some().restrict(None)  # type: ignore[arg-type]

@@ -14,10 +14,10 @@ import torch
 
 import mirada
 from mirada import tour
-from mirada.runs import RunError
 from mirada.tour import trainings
 from mirada.tour.page import Chapter, Cover, Fact, Look, Picture, Table, render
 from mirada.tour.words import percent
+from mirada.training.run import RunError
 
 SHORT = {
     "squares": {"epochs": 2},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import mirada
 from mirada import masks
-from mirada.trace import trace
+from mirada.tracing import trace
 
 EXAMPLE = torch.arange(50).view(5, 10) / 100
 
@@ -71,15 +71,15 @@ def test_agrees_with_the_definition_and_with_mirada_attention(queries, keys, see
     mask = {
         "bool": torch.rand(queries, keys) > 0.4,
         "bias": torch.zeros(queries, keys).masked_fill(torch.rand(queries, keys) > 0.6, -torch.inf),
-        "start": masks.no_peek(queries, keys, "start"),
-        "end": masks.no_peek(queries, keys, "end"),
-        "padding": masks.window(1, 1, "start"),
+        "start": masks.causal(queries, keys, "start"),
+        "end": masks.causal(queries, keys, "end"),
+        "padding": masks.sliding_window(1, 1, "start"),
     }[kind]
     t = trace(query, key, value, mask)
     expected = formula(query, key, value, ~t.hidden, 3**-0.5)
     torch.testing.assert_close(t.context.double(), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(t.context, mirada.attention(query, key, value, mask))
-    torch.testing.assert_close(t.weights, mirada.AttentionMatrix(query, key, mask).dense())
+    torch.testing.assert_close(t.weights, mirada.AttentionMatrix(query, key, mask).to_dense())
 
 
 def test_a_floating_mask_is_added_to_the_scaled_scores():
@@ -91,10 +91,10 @@ def test_a_floating_mask_is_added_to_the_scaled_scores():
 @pytest.mark.parametrize("leading", [(), (2,), (2, 3), (2, 1, 3)])
 def test_any_leading_dimensions_each_as_if_alone(leading):
     query, key, value = torch.randn(*leading, 4, 3), torch.randn(*leading, 5, 3), torch.randn(*leading, 5, 2)
-    t = trace(query, key, value, masks.no_peek(4, 5, "end"))
+    t = trace(query, key, value, masks.causal(4, 5, "end"))
     assert t.context.shape == (*leading, 4, 2)
     last = tuple(size - 1 for size in leading)
-    alone = trace(query[last], key[last], value[last], masks.no_peek(4, 5, "end"))
+    alone = trace(query[last], key[last], value[last], masks.causal(4, 5, "end"))
     torch.testing.assert_close(t[last].context, alone.context)
     torch.testing.assert_close(t[last].masked, alone.masked)
 
@@ -122,7 +122,7 @@ def test_a_query_that_may_see_nothing_gets_zeros_and_finite_gradients():
 
 
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("mask", [masks.padding([3], 4), masks.no_peek(4)], ids=["padding", "no_peek"])
+@pytest.mark.parametrize("mask", [masks.padding([3], 4), masks.causal(4)], ids=["padding", "causal"])
 def test_hidden_keys_have_no_influence_whatever_they_hold(poison, mask):
     query, key, value = (torch.randn(1, 4, 2, requires_grad=True) for _ in range(3))
     clean = trace(query, key, value, mask)
@@ -141,7 +141,7 @@ def test_hidden_keys_have_no_influence_whatever_they_hold(poison, mask):
 
 def test_gradients_are_those_of_the_definition():
     inputs = tuple(torch.randn(3, 2, dtype=torch.float64, requires_grad=True) for _ in range(3))
-    assert torch.autograd.gradcheck(lambda *parts: trace(*parts, masks.no_peek(3)).context, inputs)
+    assert torch.autograd.gradcheck(lambda *parts: trace(*parts, masks.causal(3)).context, inputs)
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(0, 3), (3, 0), (0, 0)])
@@ -181,13 +181,13 @@ def test_says_which_argument_is_of_another_kind():
 
 
 def test_the_function_keeps_its_name_where_its_module_is_imported_first():
-    program = "from mirada.trace import Trace; import mirada; print(mirada.trace.__name__)"
+    program = "from mirada.tracing import Trace; import mirada; print(mirada.trace.__name__)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "trace\n"
 
 
 class TestTelling:
     def test_prints_every_step_as_a_table(self):
-        told = str(trace(EXAMPLE, EXAMPLE, EXAMPLE, masks.no_peek(5), scale=1))
+        told = str(trace(EXAMPLE, EXAMPLE, EXAMPLE, masks.causal(5), scale=1))
         for heading in ("1  scores", "2  scaled", "3  masked", "4  weights", "5  context"):
             assert heading in told
         assert "query 0 0.0285 0.0735 0.1185 0.1635 0.2085" in told
@@ -215,7 +215,7 @@ class TestTelling:
             str(trace(*torch.randn(3, 0, 2, 2)))
 
     def test_draws_the_five_steps_side_by_side(self):
-        t = trace(EXAMPLE, EXAMPLE, EXAMPLE, masks.no_peek(5))
+        t = trace(EXAMPLE, EXAMPLE, EXAMPLE, masks.causal(5))
         titles = [ax.get_title(loc="left").split(":")[0] for ax in t.draw().axes]
         assert titles == ["scores", "scaled", "masked", "weights", "context"]
 

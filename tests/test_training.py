@@ -15,11 +15,12 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from mirada import checkpoint, processes, systems
+from mirada import systems
 from mirada.experiment import train
-from mirada.processes import Batch, Sums
-from mirada.runs import Folder, RunError
-from mirada.training import DivergedError, Recipe, Tally, fit
+from mirada.training import checkpoint, processes
+from mirada.training.loop import DivergedError, Recipe, Tally, fit
+from mirada.training.processes import Batch, Sums
+from mirada.training.run import Folder, RunError
 
 SCRIPTS = Path(__file__).parent / "scripts"
 GOAL = torch.tensor([1.0, 1.0, 1.0, -3.0, 0.5])
@@ -317,7 +318,7 @@ def test_on_a_terminal_a_bar_shows_the_metrics_of_the_epoch(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("mirada.progress._PAUSE", 0.0)
+    monkeypatch.setattr("mirada.training.progress._PAUSE", 0.0)
     trained(tmp_path, progress=True)
     out = capsys.readouterr().out
     assert "━" in out

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import mirada
 from mirada import masks
-from mirada.view import carry, pyramid
-from mirada.view.given import GivenWeights
-from mirada.view.numbers import edges, measures
-from mirada.view.page import in_html
-from mirada.view.scene import scene
+from mirada.viewer import encode, pyramid
+from mirada.viewer.given import GivenWeights
+from mirada.viewer.numbers import edges, measures
+from mirada.viewer.page import in_html
+from mirada.viewer.scene import scene
 
 
 def matrix(heads=2, queries=6, keys=6, width=4, mask=None, seed=0):
@@ -33,23 +33,23 @@ def layer(of, **given):
 # --- what can be shown ---
 
 
-class Sighting:
+class AttentionRecord:
     name, matrix, value = "decoder.3", matrix(), torch.zeros(2, 6, 3)
 
 
 def test_a_sighting_brings_its_name_and_its_values():
-    seen = layer([Sighting()])
-    assert (seen.name, seen.heads, seen.size) == ("decoder.3", 2, (6, 6))
-    assert seen.value is not None
-    assert seen.value.shape == (2, 6, 3)
+    records = layer([AttentionRecord()])
+    assert (records.name, records.heads, records.size) == ("decoder.3", 2, (6, 6))
+    assert records.value is not None
+    assert records.value.shape == (2, 6, 3)
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (2, 6, 6), (3, 2, 6, 6)])
 def test_weights_of_any_leading_dimensions_become_heads(shape):
     weights = torch.softmax(torch.randn(shape), -1)
-    seen = layer(weights)
+    records = layer(weights)
     wanted = weights if weights.ndim == 3 else weights[None] if weights.ndim == 2 else weights[0]
-    assert torch.equal(seen.matrix.rows(torch.arange(6)), wanted)
+    assert torch.equal(records.matrix.rows(torch.arange(6)), wanted)
 
 
 def test_an_item_of_a_batch_is_said_to_be_one():
@@ -61,19 +61,21 @@ def test_an_item_of_a_batch_is_said_to_be_one():
         scene(batch, item=3)
 
 
-@pytest.mark.parametrize("rule", [None, masks.no_peek(6), masks.window(1, 0), masks.documents([0, 0, 1, 1, 1, 2])])
+@pytest.mark.parametrize(
+    "rule", [None, masks.causal(6), masks.sliding_window(1, 0), masks.documents([0, 0, 1, 1, 1, 2])]
+)
 def test_a_matrix_without_heads_becomes_one_head(rule):
     alone = mirada.AttentionMatrix(torch.randn(6, 4), torch.randn(6, 4), rule)
-    torch.testing.assert_close(layer(alone).matrix.rows(torch.arange(6)), alone.dense()[None])
+    torch.testing.assert_close(layer(alone).matrix.rows(torch.arange(6)), alone.to_dense()[None])
 
 
 def test_grouped_queries_share_their_values():
     grouped = mirada.AttentionMatrix(torch.randn(4, 6, 3), torch.randn(2, 6, 3), enable_gqa=True)
 
-    class Seen:
+    class Records:
         name, matrix, value = "gqa", grouped, torch.arange(2.0)[:, None, None].expand(2, 6, 1)
 
-    value = layer(Seen()).value
+    value = layer(Records()).value
     assert value is not None
     assert value[:, 0, 0].tolist() == [0, 0, 1, 1]
 
@@ -132,26 +134,28 @@ def test_measures_that_can_be_checked_by_hand():
     first = torch.eye(4)[torch.zeros(4, dtype=torch.long)]
     previous = torch.eye(4)[torch.tensor([0, 0, 1, 2])]
     found = GivenWeights(torch.stack([even, first, previous]))
-    seen = measures(found, edges(found))
-    torch.testing.assert_close(seen.entropy, torch.tensor([4.0, 1, 1]).log())
-    torch.testing.assert_close(seen.sink, torch.tensor([0.25, 1.0, 0.5]))
-    torch.testing.assert_close(seen.previous, torch.tensor([0.25, 1 / 3, 1.0]))
-    torch.testing.assert_close(seen.concentration[:2], torch.tensor([0.0, 1.0]))
+    records = measures(found, edges(found))
+    torch.testing.assert_close(records.entropy, torch.tensor([4.0, 1, 1]).log())
+    torch.testing.assert_close(records.sink, torch.tensor([0.25, 1.0, 0.5]))
+    torch.testing.assert_close(records.previous, torch.tensor([0.25, 1 / 3, 1.0]))
+    torch.testing.assert_close(records.concentration[:2], torch.tensor([0.0, 1.0]))
 
 
 @given(st.integers(1, 23), st.integers(1, 23), st.sampled_from([1, 2, 4, 8]))
 def test_a_level_tells_what_tile_tells(queries, keys, cell):
     of = matrix(queries=queries, keys=keys)
-    seen = pyramid.level(of, cell)
-    dense = of.dense()
-    for n, m in [(0, 0), (seen.shape[-2] - 1, seen.shape[-1] - 1)]:
+    records = pyramid.level(of, cell)
+    dense = of.to_dense()
+    for n, m in [(0, 0), (records.shape[-2] - 1, records.shape[-1] - 1)]:
         rows, columns = (n * cell, min((n + 1) * cell, queries)), (m * cell, min((m + 1) * cell, keys))
         wanted = of.tile(rows, columns, (1, 1))[..., 0, 0]
-        torch.testing.assert_close(seen[..., n, m], wanted, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(records[..., n, m], wanted, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(
             wanted, dense[:, slice(*rows), slice(*columns)].sum(-1).mean(-1), atol=1e-6, rtol=1e-5
         )
-    torch.testing.assert_close(pyramid.coarser(seen, queries, cell), pyramid.level(of, 2 * cell), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        pyramid.coarser(records, queries, cell), pyramid.level(of, 2 * cell), atol=1e-6, rtol=1e-5
+    )
 
 
 # --- how a page carries it ---
@@ -161,7 +165,7 @@ def test_a_level_tells_what_tile_tells(queries, keys, cell):
 def test_packed_numbers_are_within_half_a_step(bits, count, width, seed):
     torch.manual_seed(seed)
     values = torch.randn(2, count, width)
-    packed, read = carry.packed(values, bits)
+    packed, read = encode.packed(values, bits)
     span = values.amax(-2, keepdim=True) - values.amin(-2, keepdim=True)
     assert ((read - values).abs() <= 0.51 * span / (2**bits - 1) + 1e-6).all()
     assert len(packed) == 2 * width * 8 + 2 * -(-count * width * bits // 8)
@@ -178,9 +182,9 @@ def test_packed_numbers_are_within_half_a_step(bits, count, width, seed):
     ],
 )
 def test_the_tighter_the_budget_the_fewer_the_bits(budget, kind, bits):
-    seen = layer(matrix(heads=2, queries=128, keys=128, width=8))
-    assert carry.weight_of(seen) == 2 * 256 * 8
-    made = carry.carry(seen, budget)
+    records = layer(matrix(heads=2, queries=128, keys=128, width=8))
+    assert encode.weight_of(records) == 2 * 256 * 8
+    made = encode.carry(records, budget)
     assert (made.about["kind"], made.about["bits"]) == (kind, bits)
     assert made.about["error"] <= 1 / 255
 
@@ -188,8 +192,8 @@ def test_the_tighter_the_budget_the_fewer_the_bits(budget, kind, bits):
 def test_large_scores_are_carried_as_weights():
     """Where few bits would move a weight too far, the weights themselves are carried, and they compress well."""
     torch.manual_seed(0)
-    seen = layer(mirada.AttentionMatrix(100 * torch.randn(1, 64, 64), torch.randn(1, 64, 64)))
-    made = carry.carry(seen, 11_000)
+    records = layer(mirada.AttentionMatrix(100 * torch.randn(1, 64, 64), torch.randn(1, 64, 64)))
+    made = encode.carry(records, 11_000)
     assert made.about["kind"] == "weights"
     assert made.size <= 11_000
 
@@ -198,33 +202,34 @@ def test_large_scores_are_carried_as_weights():
     ("rule", "kind"),
     [
         (None, "none"),
-        (masks.no_peek(6), "ranges"),
-        (masks.window(2, 1), "ranges"),
-        (~masks.window(0, 0), "bits"),
+        (masks.causal(6), "ranges"),
+        (masks.sliding_window(2, 1), "ranges"),
+        (~masks.sliding_window(0, 0), "bits"),
         (masks.dense(torch.randn(6, 6)), "bias"),
     ],
 )
 def test_masks_are_carried_as_what_they_are(rule, kind):
-    made = carry.carry(layer(matrix(mask=rule)), 1e9)
+    made = encode.carry(layer(matrix(mask=rule)), 1e9)
     assert made.about["mask"] == kind
 
 
 def test_not_a_number_behind_a_mask_does_no_harm():
     of = matrix(mask=masks.padding([4, 4], 6))
     of.key[:, 4:] = torch.nan
-    made = carry.carry(
-        layer(mirada.AttentionMatrix(of.query, of.key, masks.window(0, 0) & masks.dense(torch.arange(6) < 4))), 400
+    made = encode.carry(
+        layer(mirada.AttentionMatrix(of.query, of.key, masks.sliding_window(0, 0) & masks.dense(torch.arange(6) < 4))),
+        400,
     )
     assert np.isfinite(made.about["error"])
 
 
 def test_the_page_keeps_its_budget(tmp_path):
-    seen = [matrix(heads=4, queries=256, keys=256, width=32, seed=seed) for seed in range(4)]
+    records = [matrix(heads=4, queries=256, keys=256, width=32, seed=seed) for seed in range(4)]
     for budget in (0.35, 0.8, 3.0):
-        path = mirada.view(seen).save(tmp_path / "page.html", budget=budget)
+        path = mirada.view(records).save(tmp_path / "page.html", budget=budget)
         assert path.stat().st_size <= budget * 1e6
     with pytest.raises(ValueError, match=r"budget=0.01 MB is too small, the bare page takes"):
-        mirada.view(seen).save(tmp_path / "other.html", budget=0.01)
+        mirada.view(records).save(tmp_path / "other.html", budget=0.01)
     assert not (tmp_path / "other.html").exists()
 
 

@@ -10,7 +10,7 @@ import torch
 
 import mirada
 from mirada import masks
-from mirada.view.script import module, part
+from mirada.viewer.script import module, part
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +19,7 @@ ROOT = "document.querySelector('.mirada').shadowRoot"
 EYE = "document.querySelector('.mirada').eye"
 
 
-class Seen:
+class Records:
     def __init__(self, name, matrix, value=None):
         self.name, self.matrix, self.value = name, matrix, value
 
@@ -59,9 +59,9 @@ def text_view(mask=None, layers=2, heads=3, words=WORDS, width=8):
     torch.manual_seed(1)
     count = len(words)
     parts = [torch.randn(3, heads, count, width) for _ in range(layers)]
-    rule = masks.no_peek(count) if mask is None else mask
-    seen = [Seen(f"layers.{n}", mirada.AttentionMatrix(q, k, rule), v) for n, (q, k, v) in enumerate(parts)]
-    return mirada.view(seen, labels=words, title="A sentence"), seen
+    rule = masks.causal(count) if mask is None else mask
+    records = [Records(f"layers.{n}", mirada.AttentionMatrix(q, k, rule), v) for n, (q, k, v) in enumerate(parts)]
+    return mirada.view(records, labels=words, title="A sentence"), records
 
 
 def ask(page, expression, *arguments):
@@ -74,9 +74,9 @@ def ask(page, expression, *arguments):
 
 
 RULES = [
-    masks.no_peek(13),
-    masks.window(2, 3),
-    masks.no_peek(13) & ~masks.window(0, 0),
+    masks.causal(13),
+    masks.sliding_window(2, 3),
+    masks.causal(13) & ~masks.sliding_window(0, 0),
     masks.dense(torch.linspace(-2, 2, 169).reshape(13, 13)),
     masks.dense(torch.arange(13) < 9),
 ]
@@ -90,9 +90,9 @@ ALL = """async () => {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_rows_columns_and_edges_are_the_models(open_page, rule):
-    view, seen = text_view(rule)
+    view, records = text_view(rule)
     page = open_page(view)
-    of = seen[1].matrix[2].dense()
+    of = records[1].matrix[2].to_dense()
     rows = ask(
         page,
         ALL.replace("ONE", "row"),
@@ -106,8 +106,8 @@ def test_rows_columns_and_edges_are_the_models(open_page, rule):
     entropy, received = ask(
         page, "async () => { const e = await eye.layers[1].head(2).edges(); return [[...e.entropy], [...e.received]]; }"
     )
-    np.testing.assert_allclose(entropy, seen[1].matrix[2].entropy(), atol=1e-5)
-    np.testing.assert_allclose(received, seen[1].matrix[2].received(), atol=1e-5)
+    np.testing.assert_allclose(entropy, records[1].matrix[2].entropy(), atol=1e-5)
+    np.testing.assert_allclose(received, records[1].matrix[2].received(), atol=1e-5)
 
 
 TILES = """async (cell, r, c) => {
@@ -122,7 +122,7 @@ TILES = """async (cell, r, c) => {
 )
 def test_tiles_equal_tile_at_every_level(open_page, length, budget, kind):
     torch.manual_seed(2)
-    of = mirada.AttentionMatrix(torch.randn(2, length, 16), torch.randn(2, length, 16), masks.no_peek(length))
+    of = mirada.AttentionMatrix(torch.randn(2, length, 16), torch.randn(2, length, 16), masks.causal(length))
     page = open_page(mirada.view(of), budget=budget)
     about = ask(page, "() => eye.layers[0].about")
     assert about["kind"] == kind
@@ -143,13 +143,13 @@ def test_tiles_equal_tile_at_every_level(open_page, length, budget, kind):
 
 
 def test_the_precision_is_stated_and_kept(open_page):
-    view, seen = text_view(words=[str(n) for n in range(200)], layers=4, heads=8, width=32)
+    view, records = text_view(words=[str(n) for n in range(200)], layers=4, heads=8, width=32)
     page = open_page(view, budget=1.1)
     about = ask(page, "() => eye.layers[3].about")
     assert about["bits"] < 16
     assert f"in {about['bits']} bits, within 1/" in page.locator(".precision").text_content()
     row = ask(page, "async () => [...await eye.layers[3].head(5).row(150)]")
-    true = seen[3].matrix[5].dense()[150].numpy()
+    true = records[3].matrix[5].to_dense()[150].numpy()
     assert np.abs(row - true).max() <= about["error"] * true.max() + 1e-6
 
 
@@ -167,12 +167,12 @@ def test_given_weights_are_shown_as_they_are(open_page):
 
 
 def test_heads_are_sorted_filtered_and_opened(open_page):
-    view, seen = text_view(layers=3, heads=4)
+    view, records = text_view(layers=3, heads=4)
     page = open_page(view)
     cards = page.locator(".card")
     page.get_by_text("12 of 12 heads").wait_for()
     page.get_by_label("Sort").select_option("previous")
-    previous = torch.stack([layer.matrix.dense().diagonal(-1, 1, 2).mean(-1) for layer in seen])
+    previous = torch.stack([layer.matrix.to_dense().diagonal(-1, 1, 2).mean(-1) for layer in records])
     best = int(previous.argmax())
     assert cards.first.get_attribute("aria-label").startswith(f"layers.{best // 4}, head {best % 4}: ")
     assert f"{100 * previous.max():.0f} %" in cards.first.text_content()
@@ -197,7 +197,7 @@ def test_arrow_keys_go_from_head_to_head(open_page):
 
 
 def test_the_cross_hair_tells_the_exact_weight(open_page):
-    view, seen = text_view()
+    view, records = text_view()
     page = open_page(view)
     tab(page, "Map")
     page.locator(".map canvas").focus()
@@ -210,7 +210,7 @@ def test_the_cross_hair_tells_the_exact_weight(open_page):
         "document.querySelector('.mirada').shadowRoot.querySelector('.readout').textContent.startsWith('query 5 ')"
     )
     page.get_by_text("→ key 3").wait_for()
-    assert abs(float(readout.get_attribute("data-weight")) - float(seen[0].matrix[0].dense()[5, 3])) < 1e-6
+    assert abs(float(readout.get_attribute("data-weight")) - float(records[0].matrix[0].to_dense()[5, 3])) < 1e-6
     assert "\u201c\u2068mat\u2069\u201d" in readout.text_content()
 
 
@@ -236,11 +236,11 @@ def test_the_map_is_zoomed_and_dragged(open_page):
 
 
 def test_a_token_tells_where_it_looks_and_who_looks_at_it(open_page):
-    view, seen = text_view()
+    view, records = text_view()
     page = open_page(view)
     tab(page, "Tokens")
     page.locator(".token").nth(8).hover()
-    mean = seen[0].matrix.dense().mean(0)
+    mean = records[0].matrix.to_dense().mean(0)
     best = mean[8].argsort(descending=True)[:3].tolist()
     details = page.locator(".details")
     page.wait_for_function("document.querySelector('.mirada').shadowRoot.querySelectorAll('.details ol').length === 2")
@@ -268,7 +268,7 @@ def test_a_click_holds_a_token(open_page):
 
 
 def test_heads_are_switched_by_click_and_isolated_by_double_click(open_page):
-    view, seen = text_view()
+    view, records = text_view()
     page = open_page(view)
     tab(page, "Tokens")
     page.get_by_role("button", name="head 1").click()
@@ -277,7 +277,7 @@ def test_heads_are_switched_by_click_and_isolated_by_double_click(open_page):
     assert ask(page, "() => [...eye.state.get('heads')]") == [2]
     page.locator(".token").nth(7).hover()
     page.get_by_text("query 7").wait_for()
-    best = int(seen[0].matrix[2].dense()[7].argmax())
+    best = int(records[0].matrix[2].to_dense()[7].argmax())
     page.wait_for_function(f"{ROOT}.querySelector('.details .listed').textContent === '{WORDS[best]}'")
     page.get_by_role("button", name="head 2").dblclick()
     assert ask(page, "() => eye.state.get('heads').size") == 3
@@ -306,13 +306,13 @@ def test_source_and_target_stand_in_two_columns(open_page):
 
 
 def test_steps_unfold_with_the_real_numbers(open_page):
-    view, seen = text_view()
+    view, records = text_view()
     page = open_page(view)
     tab(page, "Steps")
     page.get_by_label("query").fill("6")
     page.get_by_label("query").press("Enter")
     page.get_by_text("keys 0–7 of 13").wait_for()
-    steps = mirada.trace(seen[0].matrix.query[0], seen[0].matrix.key[0], seen[0].value[0], masks.no_peek(13))
+    steps = mirada.trace(records[0].matrix.query[0], records[0].matrix.key[0], records[0].value[0], masks.causal(13))
     sections = page.locator(".step")
 
     def shown(n):
@@ -335,19 +335,19 @@ def test_steps_unfold_with_the_real_numbers(open_page):
 
 def test_an_image_shows_where_a_patch_looks(open_page):
     torch.manual_seed(3)
-    seen = [mirada.AttentionMatrix(torch.randn(4, 17, 8), torch.randn(4, 17, 8)) for _ in range(2)]
-    page = open_page(mirada.view(seen, image=torch.rand(28, 28), labels=["class", *(f"p{n}" for n in range(16))]))
+    records = [mirada.AttentionMatrix(torch.randn(4, 17, 8), torch.randn(4, 17, 8)) for _ in range(2)]
+    page = open_page(mirada.view(records, image=torch.rand(28, 28), labels=["class", *(f"p{n}" for n in range(16))]))
     tab(page, "Image")
     box = page.locator(".plate").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.1)  # the patch at row 1, column 4
-    mean = seen[0].dense().mean(0)[4]
+    mean = records[0].to_dense().mean(0)[4]
     best = int(mean.argmax())
     where = "class" if best == 0 else f"row {(best - 1) // 4 + 1}, column {(best - 1) % 4 + 1}"
     page.get_by_text(f"row 1, column 4 looks most at {where} (").wait_for()
     page.get_by_label("Show").select_option("rollout")
     rolled = torch.eye(17)[4]
-    for layer in reversed(seen):
-        rolled = 0.5 * rolled + 0.5 * rolled @ layer.dense().mean(0)
+    for layer in reversed(records):
+        rolled = 0.5 * rolled + 0.5 * rolled @ layer.to_dense().mean(0)
     page.get_by_text(f"Colours run from {rolled[1:].min():.4f} to {rolled[1:].max():.4f}").wait_for()
 
 
@@ -445,8 +445,8 @@ NAMELESS = f"""[...{ROOT}.querySelectorAll('button, input, select, [tabindex="0"
 
 def test_every_view_can_be_heard(open_page):
     """One main part, headings that go down a level at a time, a name for all that can be reached."""
-    seen = [Seen("one", mirada.AttentionMatrix(*torch.randn(2, 3, 16, 8)), torch.randn(3, 16, 8))]
-    page = open_page(mirada.view(seen, image=torch.rand(8, 8)))
+    records = [Records("one", mirada.AttentionMatrix(*torch.randn(2, 3, 16, 8)), torch.randn(3, 16, 8))]
+    page = open_page(mirada.view(records, image=torch.rand(8, 8)))
     assert page.get_by_role("main").count() == 1
     for name in ("Heads", "Map", "Tokens", "Image", "Steps"):
         tab(page, name)

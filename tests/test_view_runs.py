@@ -15,9 +15,9 @@ import mirada
 from mirada.cli import main
 from mirada.exhibits import exhibit, walkthrough
 from mirada.exhibits.trials import matrix_trial, trials
-from mirada.runs import Folder, RunError
-from mirada.view.answers import Answers
-from mirada.view.server import HOST, Server
+from mirada.training.run import Folder, RunError
+from mirada.viewer.queries import Answers
+from mirada.viewer.server import HOST, Server
 
 RUNS = {
     "pixels": ("pixels", {}),
@@ -66,7 +66,7 @@ def test_what_is_shown_are_the_models_own_weights(runs, name, tmp_path):
     run = runs(name)
     shown = exhibit(run, 3)
     for layer, wanted in zip(shown.layers, weights_of(run, 3), strict=True):
-        torch.testing.assert_close(layer.matrix.dense(), wanted, atol=1e-6, rtol=0)
+        torch.testing.assert_close(layer.matrix.to_dense(), wanted, atol=1e-6, rtol=0)
     view = mirada.view(run, item=3)
     assert (view.scene.title, set(view.trials)) == (shown.title, {"try"})
     assert view.save(tmp_path / "page.html").stat().st_size < 2e6

@@ -21,10 +21,10 @@ import torch
 
 import mirada
 from mirada import masks
-from mirada.view.answers import Answers
-from mirada.view.scene import scene
-from mirada.view.server import Server
-from mirada.view.trial import Trial
+from mirada.viewer.playground import Trial
+from mirada.viewer.queries import Answers
+from mirada.viewer.scene import scene
+from mirada.viewer.server import Server
 
 LENGTH = 300
 ROOT = "document.querySelector('.mirada').shadowRoot"
@@ -33,7 +33,7 @@ ROOT = "document.querySelector('.mirada').shadowRoot"
 def matrix(heads=2, length=LENGTH, width=8):
     torch.manual_seed(0)
     return mirada.AttentionMatrix(
-        torch.randn(heads, length, width), torch.randn(heads, length, width), masks.no_peek(length)
+        torch.randn(heads, length, width), torch.randn(heads, length, width), masks.causal(length)
     )
 
 
@@ -74,7 +74,7 @@ def numbers(server, question, **given):
 
 
 def test_answers_are_the_models_own(served):
-    of, dense = matrix(), matrix().dense()
+    of, dense = matrix(), matrix().to_dense()
     np.testing.assert_allclose(numbers(served, "row", layer=0, head=1, query=200), dense[1, 200], atol=1e-6)
     np.testing.assert_allclose(numbers(served, "column", layer=0, head=1, key=20), dense[1, :, 20], atol=1e-6)
     np.testing.assert_allclose(numbers(served, "entry", layer=0, head=0, query=9, key=3), dense[0, 9, 3], atol=1e-6)
@@ -106,11 +106,11 @@ def test_the_parts_of_a_query(served):
 
 
 def test_an_overview_of_a_layer(served):
-    seen = numbers(served, "overview", layer=0)
+    records = numbers(served, "overview", layer=0)
     of = matrix()
-    np.testing.assert_allclose(seen[:2], of.entropy().mean(-1), atol=1e-5)
-    np.testing.assert_allclose(seen[2:4], of.dense()[:, :, 0].mean(-1), atol=1e-6)
-    assert len(seen) == 4 * 2 + 2 * 32 * 32
+    np.testing.assert_allclose(records[:2], of.entropy().mean(-1), atol=1e-5)
+    np.testing.assert_allclose(records[2:4], of.to_dense()[:, :, 0].mean(-1), atol=1e-6)
+    assert len(records) == 4 * 2 + 2 * 32 * 32
 
 
 # --- to whom ---
@@ -294,11 +294,11 @@ def test_the_live_page_shows_the_models_numbers(browser, served):
     page.get_by_text("query 7 ").wait_for()
     page.wait_for_function(f"() => {ROOT}.querySelector('.readout').textContent.startsWith('query 7 ')")
     weight = float(page.locator(".map .readout").get_attribute("data-weight"))
-    assert abs(weight - float(matrix().dense()[0, 7, 0])) < 1e-6
+    assert abs(weight - float(matrix().to_dense()[0, 7, 0])) < 1e-6
     page.get_by_role("tab", name="Tokens").click()
     page.locator(".token").nth(12).hover()
     page.get_by_text("is looked at by").wait_for()
-    best = int(matrix().dense().mean(0)[12].argmax())
+    best = int(matrix().to_dense().mean(0)[12].argmax())
     first = f"{ROOT}.querySelector('.details .listed').textContent"
     page.wait_for_function(f"() => {ROOT}.querySelector('.pointed').textContent.includes('query 12')")
     page.wait_for_function(f"() => {first} === '{best}'")

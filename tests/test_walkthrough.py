@@ -54,9 +54,9 @@ def test_each_mask_hides_what_it_says_and_nothing_else(example):
 
 
 def test_the_weights_in_percents(example):
-    padding, no_peek, both = example["percents"].panels
+    padding, causal, both = example["percents"].panels
     assert percents(padding) == PADDING_PERCENTS
-    assert percents(no_peek)[:2] == [[100, 0, 0, 0, 0], [46, 54, 0, 0, 0]]
+    assert percents(causal)[:2] == [[100, 0, 0, 0, 0], [46, 54, 0, 0, 0]]
     assert percents(both)[4] == PADDING_PERCENTS[4]  # the last query peeks at nothing that padding doesn't hide
     assert [panel.values for panel in example["weights"].panels] == ["decimals"] * 3
 

@@ -19,7 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 import mirada
 from attending import Direct, Layers, merged
-from mirada.watch import UnseenAttention, uniform
+from mirada.interventions import uniform
+from mirada.watching import UnseenAttention
 
 
 @pytest.fixture
@@ -34,17 +35,17 @@ def hooks(model):
 
 def test_each_call_has_name_order_shape_and_matrix(x):
     model = Layers(3)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(x)
-    assert seen.names() == ["layers.0.attn", "layers.1.attn", "layers.2.attn"]
-    assert [sighting.index for sighting in seen] == [0, 1, 2]
-    sighting = seen["layers.1.attn"]
-    assert sighting is seen[1]
-    assert sighting.shape == (2, 4, 6, 6)
-    assert sighting.module == "Direct"
-    assert sighting.scale == 0.5
-    assert sighting.dtype == torch.float32
-    assert sighting.matrix.shape == (2, 4, 6, 6)
+    assert records.names() == ["layers.0.attn", "layers.1.attn", "layers.2.attn"]
+    assert [record.index for record in records] == [0, 1, 2]
+    record = records["layers.1.attn"]
+    assert record is records[1]
+    assert record.shape == (2, 4, 6, 6)
+    assert record.module == "Direct"
+    assert record.scale == 0.5
+    assert record.dtype == torch.float32
+    assert record.matrix.shape == (2, 4, 6, 6)
 
 
 def test_the_output_is_the_same_to_the_bit(x):
@@ -63,9 +64,9 @@ def test_weights_checkable_by_hand():
             return functional.scaled_dot_product_attention(query, key, key)
 
     model, query, key = Two(), torch.ones(1, 1, 1, 1), torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(query, key)
-    torch.testing.assert_close(seen[0].matrix.dense().flatten(), torch.tensor([0.2689414, 0.7310586]))
+    torch.testing.assert_close(records[0].matrix.to_dense().flatten(), torch.tensor([0.2689414, 0.7310586]))
 
 
 bool_mask = torch.tensor([[True, False, True, True, True, True]] * 5 + [[True, True, True, True, True, False]])
@@ -84,10 +85,10 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_any_form_of_mask(x, form):
     model = Direct(**FORMS[form])
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         context = model(x)
-    torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), context, rtol=0, atol=1e-5)
-    torch.testing.assert_close(merged(seen[0].matrix.dense() @ seen[0].value), context, rtol=0, atol=1e-5)
+    torch.testing.assert_close(merged(records[0].matrix @ records[0].value), context, rtol=0, atol=1e-5)
+    torch.testing.assert_close(merged(records[0].matrix.to_dense() @ records[0].value), context, rtol=0, atol=1e-5)
 
 
 def test_cross_attention_grouped_heads_and_wide_values():
@@ -98,10 +99,10 @@ def test_cross_attention_grouped_heads_and_wide_values():
             return functional.scaled_dot_product_attention(query, key, value, enable_gqa=True)
 
     model = Grouped()
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         context = model()
-    assert seen[0].shape == (2, 4, 3, 5)
-    torch.testing.assert_close(seen[0].matrix @ seen[0].call.values(), context)
+    assert records[0].shape == (2, 4, 3, 5)
+    torch.testing.assert_close(records[0].matrix @ records[0].call.values(), context)
 
 
 @given(
@@ -124,22 +125,22 @@ def test_the_matrix_times_the_values_is_the_context(sizes, mask, seed):
             )
 
     model = Bare()
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         context = model()
-    torch.testing.assert_close(seen[0].matrix @ value, context)
+    torch.testing.assert_close(records[0].matrix @ value, context)
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (3, 5, 8), (2, 3, 4, 5, 8), (0, 2, 5, 8), (1, 2, 0, 8)])
-@pytest.mark.parametrize("keep", ["inputs", "summaries"])
+@pytest.mark.parametrize("keep", ["inputs", "statistics"])
 def test_any_rank_and_nothing_at_all(shape, keep):
     class Bare(nn.Module):
         def forward(self, x):
             return functional.scaled_dot_product_attention(x, x, x)
 
     model, x = Bare(), torch.randn(shape)
-    with mirada.watch(model, keep=keep) as seen:
+    with mirada.watch(model, keep=keep) as records:
         model(x)
-    assert seen[0].shape == (*shape[:-1], shape[-2])
+    assert records[0].shape == (*shape[:-1], shape[-2])
 
 
 def test_the_matrix_is_before_dropout(x):
@@ -148,11 +149,11 @@ def test_the_matrix_is_before_dropout(x):
     torch.manual_seed(seed_of_dropout)
     unwatched = model(x)
     torch.manual_seed(seed_of_dropout)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         watched = model(x)
     assert torch.equal(watched, unwatched)
-    assert seen[0].dropout_p == 0.5
-    torch.testing.assert_close(seen[0].matrix.dense().sum(-1), torch.ones(2, 4, 6))
+    assert records[0].dropout_p == 0.5
+    torch.testing.assert_close(records[0].matrix.to_dense().sum(-1), torch.ones(2, 4, 6))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -162,11 +163,11 @@ def test_torchs_own_transformer(training):
     source, target = torch.randn(2, 5, 16), torch.randn(2, 4, 16)
     with torch.no_grad():
         unwatched = model(source, target)
-        with mirada.watch(model) as seen:
+        with mirada.watch(model) as records:
             watched = model(source, target)
     torch.testing.assert_close(watched, unwatched, rtol=0, atol=1e-6)
-    assert [sighting.shape[-2:] for sighting in seen] == [(5, 5), (5, 5), (4, 4), (4, 5), (4, 4), (4, 5)]
-    assert seen.names()[3] == "decoder.layers.0.multihead_attn"
+    assert [record.shape[-2:] for record in records] == [(5, 5), (5, 5), (4, 4), (4, 5), (4, 4), (4, 5)]
+    assert records.names()[3] == "decoder.layers.0.multihead_attn"
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -178,18 +179,18 @@ def test_torchs_own_layer_gives_its_own_weights(need_weights, hidden):
     later = torch.ones(5, 5).triu(1).bool() if hidden in ("later keys", "both") else None
     arguments = {"key_padding_mask": padding, "attn_mask": later}
     _, expected = model(x, x, x, **arguments, average_attn_weights=False)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(x, x, x, **arguments, need_weights=need_weights)
-    assert seen[0].shape == (3, 4, 5, 5)
-    torch.testing.assert_close(seen[0].matrix.dense(), expected, rtol=0, atol=1e-6)
+    assert records[0].shape == (3, 4, 5, 5)
+    torch.testing.assert_close(records[0].matrix.to_dense(), expected, rtol=0, atol=1e-6)
 
 
 def test_autocast_is_seen_in_what_it_computes_in(x):
     model = Direct()
-    with torch.autocast("cpu", torch.bfloat16), mirada.watch(model) as seen:
+    with torch.autocast("cpu", torch.bfloat16), mirada.watch(model) as records:
         model(x)
-    assert seen[0].dtype == torch.bfloat16
-    assert seen[0].matrix.dtype == torch.bfloat16
+    assert records[0].dtype == torch.bfloat16
+    assert records[0].matrix.dtype == torch.bfloat16
 
 
 def test_autocast_of_tensors_that_are_not_cast_yet():
@@ -198,9 +199,9 @@ def test_autocast_of_tensors_that_are_not_cast_yet():
             return functional.scaled_dot_product_attention(q, k, k)
 
     model, q, k = Mixed(), torch.randn(1, 1, 3, 8), torch.randn(1, 1, 3, 8).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16), mirada.watch(model) as seen:
+    with torch.autocast("cpu", torch.bfloat16), mirada.watch(model) as records:
         context = model(q, k)
-    torch.testing.assert_close(seen[0].matrix @ k, context, rtol=0, atol=1e-2)
+    torch.testing.assert_close(records[0].matrix @ k, context, rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("backward", ["of the tensor", "of autograd"])
@@ -216,10 +217,10 @@ def test_checkpointing_counts_a_call_once(x, reentrant, backward):
 
     model = Checkpointed()
     x.requires_grad_()
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         total = model(x).sum()
         total.backward() if backward == "of the tensor" else torch.autograd.backward(total)
-    assert len(seen) == 1
+    assert len(records) == 1
     assert x.grad is not None
 
 
@@ -228,19 +229,19 @@ def test_vmap_becomes_a_leading_dimension():
     torch.manual_seed(0)
     model, x = Direct(), torch.randn(3, 2, 6, 16)
     masks = torch.rand(3, 6, 6) > 0.3
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         context = torch.vmap(lambda x, mask: model(x, attn_mask=mask))(x, masks)
-    assert seen[0].shape == (3, 2, 4, 6, 6)
-    torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), context)
+    assert records[0].shape == (3, 2, 4, 6, 6)
+    torch.testing.assert_close(merged(records[0].matrix @ records[0].value), context)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_nested_vmaps_and_summaries(x):
     model = Direct()
     x = x.expand(3, 5, 2, 6, 16)
-    with torch.no_grad(), mirada.watch(model, keep="summaries") as seen:
+    with torch.no_grad(), mirada.watch(model, keep="statistics") as records:
         torch.vmap(torch.vmap(model))(x)
-    assert seen[0].answers["entropy"].shape == (3, 5, 2, 4, 6)
+    assert records[0].answers["entropy"].shape == (3, 5, 2, 4, 6)
 
 
 def test_compiled_modules_run_eagerly_while_watched(x):
@@ -257,10 +258,10 @@ def test_compiled_modules_run_eagerly_while_watched(x):
     compiled = torch.compile(model, backend=backend)
     unwatched = compiled(x)
     assert calls == ["compiled"]
-    with mirada.watch(compiled) as seen:
+    with mirada.watch(compiled) as records:
         watched = compiled(x)
     assert calls == ["compiled"]
-    assert seen.names() == ["layers.0.attn"]
+    assert records.names() == ["layers.0.attn"]
     torch.testing.assert_close(watched, unwatched)
     compiled(x)
     assert calls == ["compiled", "compiled"]
@@ -268,27 +269,27 @@ def test_compiled_modules_run_eagerly_while_watched(x):
 
 def test_a_module_called_several_times(x):
     model = Direct()
-    with mirada.watch(nn.Sequential(model, model)) as seen:
+    with mirada.watch(nn.Sequential(model, model)) as records:
         nn.Sequential(model, model)(x)
         model(x)
-    assert [sighting.nth for sighting in seen.calls("0")] == [0, 1, 2]
+    assert [record.nth for record in records.calls("0")] == [0, 1, 2]
     with pytest.raises(KeyError, match="called 3 times"):
-        seen["0"]
+        records["0"]
 
 
 def test_an_unknown_name_is_answered_with_a_near_one(x):
     model = Layers(1)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(x)
     with pytest.raises(KeyError, match=r"did you mean 'layers\.0\.attn'"):
-        seen["layers.0.attention"]
+        records["layers.0.attention"]
 
 
 def test_printed_it_is_a_table(x):
     model = Layers(2, is_causal=True)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(x)
-    lines = repr(seen).splitlines()
+    lines = repr(records).splitlines()
     assert lines[0].split() == ["name", "module", "heads", "L", "×", "S", "mask", "kernel"]
     assert lines[2].split() == ["1", "layers.1.attn", "Direct", "4", "6", "×", "6", "causal", "flash"]
 
@@ -296,21 +297,21 @@ def test_printed_it_is_a_table(x):
 def test_layers_are_chosen_by_number_name_or_pattern(x):
     model = Layers(3)
     for layers in ([2, 0], ["layers.0", "layers.2.attn"], "layers.[02].*"):
-        with mirada.watch(model, layers=layers) as seen:
+        with mirada.watch(model, layers=layers) as records:
             model(x)
-        assert seen.names() == ["layers.0.attn", "layers.2.attn"]
-        assert seen.left_out == 1
+        assert records.names() == ["layers.0.attn", "layers.2.attn"]
+        assert records.left_out == 1
 
 
 def test_heads_are_chosen(x):
     model = Direct(attn_mask=FORMS["per head"]["attn_mask"])
     with mirada.watch(model) as whole:
         model(x)
-    with mirada.watch(model, heads=[2, -1]) as seen:
+    with mirada.watch(model, heads=[2, -1]) as records:
         model(x)
-    assert seen[0].heads == (2, 3)
-    assert seen[0].shape == (2, 2, 6, 6)
-    torch.testing.assert_close(seen[0].matrix.dense(), whole[0].matrix.dense()[:, [2, 3]])
+    assert records[0].heads == (2, 3)
+    assert records[0].shape == (2, 2, 6, 6)
+    torch.testing.assert_close(records[0].matrix.to_dense(), whole[0].matrix.to_dense()[:, [2, 3]])
 
 
 def test_watches_nest_and_each_sees_its_own(x):
@@ -331,7 +332,7 @@ def test_watches_nest_and_each_sees_its_own(x):
 
 def test_the_work_of_an_inner_watch_is_not_seen_further_out(x):
     model = Layers(2, attn_mask=torch.ones(6, 6, dtype=torch.bool).tril())
-    with mirada.watch(model) as outer, mirada.watch(model, keep="summaries", edit=uniform(heads=1)):
+    with mirada.watch(model) as outer, mirada.watch(model, keep="statistics", edit=uniform(heads=1)):
         model(x)
     assert len(outer) == 2
 
@@ -341,9 +342,9 @@ def test_threads_watch_side_by_side(x):
 
     def work():
         for _ in range(10):
-            with mirada.watch(model) as seen:
+            with mirada.watch(model) as records:
                 model(x)
-            counts.append(len(seen))
+            counts.append(len(records))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -356,10 +357,10 @@ def test_threads_watch_side_by_side(x):
 
 def test_an_exception_leaves_nothing_behind(x):
     model = Layers(1)
-    with contextlib.suppress(RuntimeError), mirada.watch(model) as seen:
+    with contextlib.suppress(RuntimeError), mirada.watch(model) as records:
         model(x)
         model(torch.randn(2, 6, 17))
-    assert len(seen) == 1
+    assert len(records) == 1
     assert hooks(model) == 0
     assert _get_current_function_mode() is None
     with mirada.watch(model) as again:
@@ -414,36 +415,36 @@ def test_scripted_traced_and_exported_attention_is_named(x):
 
 def test_a_model_that_is_copied_while_watched(x):
     model = Layers(1)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         twin = copy.deepcopy(model)
         twin(x)
         model(x)
     assert torch.equal(twin(x), model(x))
     with mirada.watch(twin) as again:
         twin(x)
-    assert again.names() == seen.names() == ["layers.0.attn"]
+    assert again.names() == records.names() == ["layers.0.attn"]
 
 
 def test_a_model_without_memory():
     model = Direct().to("meta")
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(torch.empty(2, 6, 16, device="meta"))
-    assert seen[0].shape == (2, 4, 6, 6)
+    assert records[0].shape == (2, 4, 6, 6)
 
 
 def test_seeing_only_some_is_a_warning_by_name(x):
     model = nn.ModuleDict({"seen": Direct(), "unseen": LinearAttention()})
-    with pytest.warns(UnseenAttention, match="unseen: it ran"), mirada.watch(model) as seen:
+    with pytest.warns(UnseenAttention, match="unseen: it ran"), mirada.watch(model) as records:
         model["unseen"](model["seen"](x))
-    assert list(seen.unseen) == ["unseen"]
-    assert "NOT SEEN unseen" in repr(seen)
+    assert list(records.unseen) == ["unseen"]
+    assert "NOT SEEN unseen" in repr(records)
 
 
 def test_what_did_not_run_is_not_missed(x):
     model = nn.ModuleDict({"seen": Direct(), "idle": LinearAttention()})
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model["seen"](x)
-    assert not seen.unseen
+    assert not records.unseen
 
 
 def test_bad_input(x):

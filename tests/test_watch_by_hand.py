@@ -7,7 +7,7 @@ import torch
 
 import mirada
 from attending import Written, merged
-from mirada.watch import uniform
+from mirada.interventions import uniform
 
 WAYS = ["masked_fill", "added", "einsum", "folded", "biased_then_scaled", "cosine", "ellipsis"]
 
@@ -22,40 +22,40 @@ def x():
 def test_it_is_followed_from_product_to_product(x, way):
     model = Written(way).eval()
     unwatched = model(x)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         watched = model(x)
     assert torch.equal(watched, unwatched)
-    assert seen[0].how == "by hand"
-    assert seen[0].shape == (2, 4, 6, 6)
-    torch.testing.assert_close(seen[0].matrix.dense(), model.weights, rtol=0, atol=1e-6)
-    torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), watched, rtol=0, atol=1e-6)
+    assert records[0].how == "by hand"
+    assert records[0].shape == (2, 4, 6, 6)
+    torch.testing.assert_close(records[0].matrix.to_dense(), model.weights, rtol=0, atol=1e-6)
+    torch.testing.assert_close(merged(records[0].matrix @ records[0].value), watched, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_it_can_be_edited(x, way):
     model = Written(way).eval()
-    with torch.no_grad(), mirada.watch(model, edit=uniform(heads=1)) as seen:
+    with torch.no_grad(), mirada.watch(model, edit=uniform(heads=1)) as records:
         context = model(x)
-    torch.testing.assert_close(seen[0].matrix.dense()[0, 1, 2], torch.tensor([1, 1, 1, 0, 0, 0]) / 3)
-    torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), context)
+    torch.testing.assert_close(records[0].matrix.to_dense()[0, 1, 2], torch.tensor([1, 1, 1, 0, 0, 0]) / 3)
+    torch.testing.assert_close(merged(records[0].matrix @ records[0].value), context)
 
 
 def test_a_sink_is_a_key_of_its_own(x):
     model = Written("sink").eval()
     unwatched = model(x)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         watched = model(x)
     assert torch.equal(watched, unwatched)
-    assert seen[0].shape == (2, 4, 6, 7)
-    torch.testing.assert_close(seen[0].matrix.dense(), model.weights, rtol=0, atol=1e-6)
-    torch.testing.assert_close(merged(seen[0].matrix @ seen[0].value), watched, rtol=0, atol=1e-6)
+    assert records[0].shape == (2, 4, 6, 7)
+    torch.testing.assert_close(records[0].matrix.to_dense(), model.weights, rtol=0, atol=1e-6)
+    torch.testing.assert_close(merged(records[0].matrix @ records[0].value), watched, rtol=0, atol=1e-6)
 
 
 def test_its_dropout_is_known(x):
     model = Written("masked_fill").train()
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(x)
-    assert seen[0].dropout_p == 0.1
+    assert records[0].dropout_p == 0.1
 
 
 @pytest.mark.parametrize("way", ["capped", "overwritten", "reweighted", "turned_over", "negated"])
@@ -77,7 +77,7 @@ def test_gates_are_no_attention(x):
             return self.attn(x) + torch.softmax(x, -1) @ self.codes
 
     model = Gated()
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(x)
-    assert seen.names() == ["attn"]
-    assert not seen.unseen
+    assert records.names() == ["attn"]
+    assert not records.unseen

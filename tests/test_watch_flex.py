@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 import mirada
-from mirada.watch import uniform
+from mirada.interventions import uniform
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without")
 
@@ -62,15 +62,15 @@ def expected(query, key, score_mod, mask_mod):
 @pytest.mark.parametrize("mask", MASKS)
 def test_matrix_and_output(tensors, score, mask):
     model = Flex(SCORES[score], MASKS[mask])
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         context = model(*tensors)
     weights = expected(tensors[0], tensors[1], SCORES[score], MASKS[mask][0])
-    assert seen[0].how == "flex_attention"
-    torch.testing.assert_close(seen[0].matrix.dense().double(), weights, rtol=0, atol=1e-6)
+    assert records[0].how == "flex_attention"
+    torch.testing.assert_close(records[0].matrix.to_dense().double(), weights, rtol=0, atol=1e-6)
     torch.testing.assert_close(
         context.double(), weights @ tensors[2].double().repeat_interleave(2, 1), rtol=0, atol=1e-5
     )
-    tile = seen[0].matrix.tile((8, 40), (0, 20), (4, 5)).double()
+    tile = records[0].matrix.tile((8, 40), (0, 20), (4, 5)).double()
     blocks = weights[..., 8:, :20].unflatten(-1, (5, 4)).sum(-1).unflatten(-2, (4, 8)).mean(-2)
     torch.testing.assert_close(tile, blocks, rtol=0, atol=1e-5)
 
@@ -80,29 +80,29 @@ def test_heads_and_edits(tensors):
     with torch.no_grad():
         with mirada.watch(model) as whole:
             model(*tensors)
-        with mirada.watch(model, heads=[3, 1]) as seen:
+        with mirada.watch(model, heads=[3, 1]) as records:
             model(*tensors)
         with mirada.watch(model, edit=uniform(heads=2)) as edited:
             context = model(*tensors)
-    torch.testing.assert_close(seen[0].matrix.dense(), whole[0].matrix.dense()[:, [3, 1]])
-    assert edited[0].matrix.dense()[0, 2, 1].tolist() == [0.5, 0.5, *[0.0] * 38]
-    torch.testing.assert_close(edited[0].matrix.dense() @ edited[0].call.values(), context)
+    torch.testing.assert_close(records[0].matrix.to_dense(), whole[0].matrix.to_dense()[:, [3, 1]])
+    assert edited[0].matrix.to_dense()[0, 2, 1].tolist() == [0.5, 0.5, *[0.0] * 38]
+    torch.testing.assert_close(edited[0].matrix.to_dense() @ edited[0].call.values(), context)
 
 
 def test_a_score_mod_that_does_more_than_add_is_seen_but_not_asked(tensors):
     model = Flex(lambda score, b, h, i, j: 5 * torch.tanh(score / 5), MASKS["none"])
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         model(*tensors)
-    assert seen[0].query.shape == (2, HEADS, L, 8)
+    assert records[0].query.shape == (2, HEADS, L, 8)
     with pytest.raises(ValueError, match="does more than add"):
-        seen[0].matrix  # noqa: B018
+        records[0].matrix  # noqa: B018
     refused = pytest.raises(ValueError, match="watch with keep='inputs'")
-    with torch.no_grad(), refused, mirada.watch(model, keep="summaries"):
+    with torch.no_grad(), refused, mirada.watch(model, keep="statistics"):
         model(*tensors)
 
 
 def test_both_of_two_nested_watches_see_it(tensors):
     model = Flex(SCORES["added"], MASKS["documents"])
-    with torch.no_grad(), mirada.watch(model) as outer, mirada.watch(model, keep="summaries") as inner:
+    with torch.no_grad(), mirada.watch(model) as outer, mirada.watch(model, keep="statistics") as inner:
         model(*tensors)
     torch.testing.assert_close(inner[0].answers["entropy"], outer[0].matrix.entropy())

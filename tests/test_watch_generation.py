@@ -13,10 +13,10 @@ STEPS = {"token by token": [1] * 9, "prefill first": [5, 1, 1, 1, 1], "in pieces
 
 def generated(model, x, steps):
     model.clear()
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         for part in x.split(steps, 1):
             model(part)
-    return seen
+    return records
 
 
 @pytest.mark.parametrize("steps", STEPS)
@@ -24,12 +24,12 @@ def generated(model, x, steps):
 def test_stitched_it_is_one_forward(kind, steps):
     torch.manual_seed(0)
     model, x = Cached(kind), torch.randn(2, 9, 16)
-    whole = generated(model, x, [9])[0].matrix.dense()
-    seen = generated(model, x, STEPS[steps])
-    stitched = seen.stitched()[""]
+    whole = generated(model, x, [9])[0].matrix.to_dense()
+    records = generated(model, x, STEPS[steps])
+    stitched = records.stitched()[""]
     keys = min(whole.shape[-1], stitched.shape[-1])
-    torch.testing.assert_close(stitched.matrix.dense()[..., :keys], whole[..., :keys])
-    assert not stitched.matrix.dense()[..., keys:].any()
+    torch.testing.assert_close(stitched.matrix.to_dense()[..., :keys], whole[..., :keys])
+    assert not stitched.matrix.to_dense()[..., keys:].any()
     assert stitched.shape[-2] == 9
     assert stitched.value.shape[-2] == stitched.shape[-1]
 
@@ -47,22 +47,22 @@ def test_steps_without_masks_become_a_rule_that_costs_nothing():
 
     torch.manual_seed(0)
     model, x = Plain("growing"), torch.randn(2, 9, 16)
-    whole = generated(model, x, [9])[0].matrix.dense()
+    whole = generated(model, x, [9])[0].matrix.to_dense()
     stitched = generated(model, x, [5, 1, 1, 1, 1]).stitched()[0]
-    assert repr(stitched.mask) == repr(mirada.masks.no_peek(9))
-    torch.testing.assert_close(stitched.matrix.dense(), whole)
+    assert repr(stitched.mask) == repr(mirada.masks.causal(9))
+    torch.testing.assert_close(stitched.matrix.to_dense(), whole)
 
 
 def test_what_is_no_generation_is_refused():
     torch.manual_seed(0)
     model = Direct()
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(torch.randn(2, 5, 16))
         model(torch.randn(2, 5, 16))
     with pytest.raises(ValueError, match="does not continue the keys"):
-        seen.stitched()
-    with mirada.watch(model) as seen:
+        records.stitched()
+    with mirada.watch(model) as records:
         model(torch.randn(2, 5, 16))
         model(torch.randn(3, 5, 16))
     with pytest.raises(ValueError, match="not the steps of one generation"):
-        seen.stitched()
+        records.stitched()

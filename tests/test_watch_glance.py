@@ -19,46 +19,46 @@ def x():
 
 def test_first_and_later_calls_keep_their_order(x):
     model = nn.Sequential(Direct(), Direct())
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(x)
         model(x)
-    assert [(s.index, s.name, s.nth) for s in seen] == [(0, "0", 0), (1, "1", 0), (2, "0", 1), (3, "1", 1)]
-    torch.testing.assert_close(seen[0].matrix.dense(), seen[2].matrix.dense())
-    assert seen[0] is seen[0]
+    assert [(s.index, s.name, s.nth) for s in records] == [(0, "0", 0), (1, "1", 0), (2, "0", 1), (3, "1", 1)]
+    torch.testing.assert_close(records[0].matrix.to_dense(), records[2].matrix.to_dense())
+    assert records[0] is records[0]
 
 
 @pytest.mark.parametrize("backend", [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION])
 def test_the_kernel_is_the_one_of_the_call(x, backend):
-    with mirada.watch(model := Direct()) as seen, torch.no_grad(), sdpa_kernel(backend):
+    with mirada.watch(model := Direct()) as records, torch.no_grad(), sdpa_kernel(backend):
         model(x)
-    assert seen[0].kernel == backend.name.lower().removesuffix("_attention")
+    assert records[0].kernel == backend.name.lower().removesuffix("_attention")
 
 
 def test_a_failing_call_is_no_sighting(x):
     model = Direct()
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         with pytest.raises(RuntimeError):
             model(x, attn_mask=torch.zeros(5, 6))
         model(x)
-    assert [(sighting.index, sighting.nth) for sighting in seen] == [(0, 0)]
+    assert [(record.index, record.nth) for record in records] == [(0, 0)]
 
 
 @pytest.mark.parametrize("arguments", [{"is_causal": True, "scale": 0.3}, {"attn_mask": torch.eye(6).bool()}])
 def test_arguments_by_name_and_context_under_grad(x, arguments):
     model = Direct(**arguments)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         found = model(x)
-    sighting = seen[0]
-    assert sighting.context is not None
-    torch.testing.assert_close(sighting.matrix @ sighting.value, sighting.context)
+    record = records[0]
+    assert record.context is not None
+    torch.testing.assert_close(record.matrix @ record.value, record.context)
     torch.testing.assert_close(found, model(x), rtol=0, atol=0)
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         model(x)
-    assert seen[0].context is None
+    assert records[0].context is None
 
 
 def test_a_learned_bias_is_kept_without_its_graph(x):
     bias = torch.zeros(6, 6, requires_grad=True)
-    with mirada.watch(model := Direct()) as seen:
+    with mirada.watch(model := Direct()) as records:
         model(x, attn_mask=bias * 2)
-    assert not seen[0].call.masks[0].requires_grad
+    assert not records[0].call.masks[0].requires_grad

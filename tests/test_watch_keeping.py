@@ -9,8 +9,8 @@ from torch.nn import functional
 
 import mirada
 from attending import Cached, Direct, Layers
-from mirada.watch import at_once
-from mirada.watch.at_once import known
+from mirada.watching import at_once
+from mirada.watching.at_once import known
 
 
 @pytest.fixture
@@ -30,55 +30,55 @@ def test_projections_are_kept_by_reference(x):
             return functional.scaled_dot_product_attention(*self.parts)
 
     model = Remembering()
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         model(x)
-    kept = (seen[0].query, seen[0].key, seen[0].value)
+    kept = (records[0].query, records[0].key, records[0].value)
     assert [tensor.data_ptr() for tensor in kept] == [tensor.data_ptr() for tensor in model.parts]
 
 
 def test_a_cache_that_is_written_to_is_copied(x):
     model = Cached("fixed")
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         model(x)
-        before = seen[0].matrix.dense()
+        before = records[0].matrix.to_dense()
         model(x)
-    assert seen[0].key.data_ptr() != model.keys.data_ptr()
-    torch.testing.assert_close(seen[0].matrix.dense(), before)
+    assert records[0].key.data_ptr() != model.keys.data_ptr()
+    torch.testing.assert_close(records[0].matrix.to_dense(), before)
 
 
 def test_a_cache_that_grows_is_kept_once(x):
     model = Cached("growing")
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         for _ in range(3):
             model(x)
-    assert {sighting.key.data_ptr() for sighting in seen} == {seen[-1].key.data_ptr()}
-    assert [sighting.key.shape[-2] for sighting in seen] == [6, 12, 18]
+    assert {record.key.data_ptr() for record in records} == {records[-1].key.data_ptr()}
+    assert [record.key.shape[-2] for record in records] == [6, 12, 18]
 
 
 def test_inference_mode(x):
     model = Cached("fixed")
-    with torch.inference_mode(), mirada.watch(model) as seen:
+    with torch.inference_mode(), mirada.watch(model) as records:
         model(x)
-        before = seen[0].matrix.dense()
+        before = records[0].matrix.to_dense()
         model(x)
-        assert torch.equal(seen[0].matrix.dense(), before)
+        assert torch.equal(records[0].matrix.to_dense(), before)
 
 
 def test_a_write_that_nobody_could_foresee_is_an_error(x):
     model = Direct()
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         model(x)
-        seen[0].query.zero_()
+        records[0].query.zero_()
     with pytest.raises(ValueError, match="written to in place"):
-        seen[0].matrix  # noqa: B018
+        records[0].matrix  # noqa: B018
 
 
 def test_a_mask_shared_by_all_layers_is_copied_once(x):
     mask = torch.zeros(6, 6).fill_(-1.0)  # written to: copied
     model = Layers(3, attn_mask=mask)
-    with torch.no_grad(), mirada.watch(model) as seen:
+    with torch.no_grad(), mirada.watch(model) as records:
         model(x)
-    masks = {sighting.call.masks[0].data_ptr() for sighting in seen}
+    masks = {record.call.masks[0].data_ptr() for record in records}
     assert len(masks) == 1
     assert mask.data_ptr() not in masks
 
@@ -86,56 +86,58 @@ def test_a_mask_shared_by_all_layers_is_copied_once(x):
 def test_a_copy_of_a_broadcast_mask_stays_broadcast(x):
     mask = torch.ones(6).zero_().expand(2, 4, 6, 6)
     model = Direct(attn_mask=mask)
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(x)
-    assert seen[0].call.masks[0].untyped_storage().nbytes() == 6 * 4
+    assert records[0].call.masks[0].untyped_storage().nbytes() == 6 * 4
 
 
 def test_device_takes_what_is_kept_elsewhere(x):
     model = Layers(2, attn_mask=torch.ones(6, 6, dtype=torch.bool))
-    with mirada.watch(model, device="meta") as seen:
+    with mirada.watch(model, device="meta") as records:
         model(x)
-    assert {t.device.type for t in (seen[0].query, seen[0].key, seen[0].value, *seen[0].call.masks)} == {"meta"}
-    assert not seen[0].query.requires_grad
+    assert {t.device.type for t in (records[0].query, records[0].key, records[0].value, *records[0].call.masks)} == {
+        "meta"
+    }
+    assert not records[0].query.requires_grad
 
 
 def test_summaries_are_asked_on_the_spot(x):
     model = Layers(2, is_causal=True)
     with mirada.watch(model) as whole:
         model(x)
-    with mirada.watch(model, keep="summaries") as seen:
+    with mirada.watch(model, keep="statistics") as records:
         model(x)
-    matrix, answers = whole[1].matrix, seen[1].answers
+    matrix, answers = whole[1].matrix, records[1].answers
     torch.testing.assert_close(answers["entropy"], matrix.entropy().detach())
     torch.testing.assert_close(answers["received"], matrix.received().detach())
-    torch.testing.assert_close(answers["map"], matrix.dense().detach())
+    torch.testing.assert_close(answers["map"], matrix.to_dense().detach())
     with pytest.raises(ValueError, match="were let go"):
-        seen[1].matrix  # noqa: B018
+        records[1].matrix  # noqa: B018
     with pytest.raises(ValueError, match="were let go"):
-        seen[1].value  # noqa: B018
+        records[1].value  # noqa: B018
 
 
 def test_questions_are_chosen_or_ones_own(x):
     model = Layers(1)
-    with mirada.watch(model, keep="summaries", ask=["entropy"]) as seen:
+    with mirada.watch(model, keep="statistics", ask=["entropy"]) as records:
         model(x)
-    assert list(seen[0].answers) == ["entropy"]
-    with mirada.watch(model, keep="summaries", ask={"best": lambda matrix: matrix.top(1)}) as seen:
+    assert list(records[0].answers) == ["entropy"]
+    with mirada.watch(model, keep="statistics", ask={"best": lambda matrix: matrix.topk(1)}) as records:
         model(x)
-    weights, indices = seen[0].answers["best"]
+    weights, indices = records[0].answers["best"]
     assert weights.shape == indices.shape == (2, 4, 6, 1)
     with pytest.raises(ValueError, match="known are entropy, received, map"):
-        mirada.watch(model, keep="summaries", ask=["entropie"])
+        mirada.watch(model, keep="statistics", ask=["entropie"])
     with pytest.raises(TypeError, match="must be a function"):
-        mirada.watch(model, keep="summaries", ask={"best": 3})  # type: ignore[dict-item]
+        mirada.watch(model, keep="statistics", ask={"best": 3})  # type: ignore[dict-item]
 
 
 def test_a_long_sequence_in_little_memory():
     """128 MiB of weights a head, which never exist: the map of the whole is asked on the spot."""
     model, x = Direct(heads=1), torch.randn(1, 6000, 16)
-    with torch.no_grad(), mirada.watch(model, keep="summaries", ask=["map"]) as seen:
+    with torch.no_grad(), mirada.watch(model, keep="statistics", ask=["map"]) as records:
         model(x)
-    torch.testing.assert_close(seen[0].answers["map"].sum(-1), torch.ones(1, 1, 64))
+    torch.testing.assert_close(records[0].answers["map"].sum(-1), torch.ones(1, 1, 64))
 
 
 @pytest.mark.parametrize("length", [5, 300])
@@ -148,7 +150,7 @@ def test_summaries_equal_the_questions_asked_one_by_one(length, hidden, cached, 
     mask = {"nothing": mask, "later keys": mask.tril(), "some rows wholly": mask.tril(-2)}[hidden]
     query, key = torch.randn(2, 2, 3, length, 8).double()
     matrix = mirada.AttentionMatrix(query, key, mask)
-    weights, found = matrix.dense(), known(mirada.AttentionMatrix(query.float(), key.float(), mask))
+    weights, found = matrix.to_dense(), known(mirada.AttentionMatrix(query.float(), key.float(), mask))
     bins, own = min(64, length), torch.arange(length)
     # Bin n begins at n · length // bins.
     indicator = torch.stack([(own >= n * length // bins) & (own < (n + 1) * length // bins) for n in range(bins)])

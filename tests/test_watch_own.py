@@ -7,8 +7,8 @@ import torch
 
 import mirada
 from mirada import masks
+from mirada.interventions import Edit, ablate, knock_out_edges, uniform
 from mirada.nn import MultiHeadAttention, SelfAttention
-from mirada.watch import Edit, cut, knock_out, uniform
 
 
 @pytest.mark.parametrize("length", [8, 300])
@@ -19,46 +19,46 @@ def test_a_layer_is_seen_once_and_goes_on_as_before(length: int, need_weights: b
     torch.manual_seed(0)
     layer, x = MultiHeadAttention(16, 4), torch.randn(2, length, 16)
     visible = torch.ones(length, length, dtype=torch.bool).tril()
-    mask = {"no mask": None, "rule": masks.no_peek(length), "tensor": visible}[kind]
+    mask = {"no mask": None, "rule": masks.causal(length), "tensor": visible}[kind]
     with torch.set_grad_enabled(grad):
         _, weights = layer(x, mask=mask, need_weights=True)
         expected = layer(x, mask=mask, need_weights=need_weights)
-        with mirada.watch(layer) as seen:
+        with mirada.watch(layer) as records:
             found = layer(x, mask=mask, need_weights=need_weights)
-    assert len(seen) == 1
+    assert len(records) == 1
     # A small layer without gradients is one call of torch's, unless somebody looks on.
     torch.testing.assert_close(found, expected, rtol=0, atol=0 if grad or length > 8 else 1e-6)
-    torch.testing.assert_close(seen[0].matrix.dense(), weights)
+    torch.testing.assert_close(records[0].matrix.to_dense(), weights)
 
 
 def test_one_channel_is_seen():
     layer, x = SelfAttention(1), torch.randn(2, 200, 1)  # interpolated: no function of torch forms these weights
-    with torch.no_grad(), mirada.watch(layer) as seen:
+    with torch.no_grad(), mirada.watch(layer) as records:
         _, weights = layer(x, need_weights=True)
         layer(x)
-    assert len(seen) == 2
-    for sighting in seen:
-        torch.testing.assert_close(sighting.matrix.dense(), weights)
+    assert len(records) == 2
+    for record in records:
+        torch.testing.assert_close(record.matrix.to_dense(), weights)
 
 
 def test_an_edit_reaches_it():
     torch.manual_seed(0)
     layer, x = MultiHeadAttention(16, 4), torch.randn(2, 300, 16)
     with torch.no_grad():
-        with mirada.watch(layer, edit=knock_out(heads=[0, 1, 2, 3])):
+        with mirada.watch(layer, edit=ablate(heads=[0, 1, 2, 3])):
             silent = layer(x)
         torch.testing.assert_close(silent, layer.out_proj.bias.expand_as(silent))
 
 
 @pytest.mark.parametrize("length", [8, 300])
-@pytest.mark.parametrize("edit", [cut(masks.window(1, 0), heads=[1]), uniform(heads=[0, 2])])
+@pytest.mark.parametrize("edit", [knock_out_edges(masks.sliding_window(1, 0), heads=[1]), uniform(heads=[0, 2])])
 def test_the_weights_it_returns_are_those_after_the_edit(length: int, edit: Edit):
     torch.manual_seed(0)
     layer, x = MultiHeadAttention(16, 4), torch.randn(2, length, 16)
-    _, before = layer(x, mask=masks.no_peek(length), need_weights=True)
-    with mirada.watch(layer, edit=edit) as seen:
-        _, weights = layer(x, mask=masks.no_peek(length), need_weights=True)
-    torch.testing.assert_close(weights, seen[0].matrix.dense())
+    _, before = layer(x, mask=masks.causal(length), need_weights=True)
+    with mirada.watch(layer, edit=edit) as records:
+        _, weights = layer(x, mask=masks.causal(length), need_weights=True)
+    torch.testing.assert_close(weights, records[0].matrix.to_dense())
     assert edit.heads is not None
     others = [head for head in range(4) if head not in edit.heads]
     torch.testing.assert_close(weights[:, others], before[:, others])

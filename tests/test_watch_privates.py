@@ -8,7 +8,7 @@ from torch import nn
 
 import mirada
 from attending import Direct
-from mirada.watch import UnseenAttention, catching, flex, modules, sdpa, transforms
+from mirada.watching import UnseenAttention, catching, flex, modules, sdpa, transforms
 
 
 @pytest.fixture
@@ -26,26 +26,26 @@ def test_this_torch_has_them_all():
 
 def test_without_its_choice_of_kernel_the_table_says_less(x, monkeypatch):
     monkeypatch.setattr(sdpa, "_choice", None)
-    with mirada.watch(model := Direct()) as seen:
+    with mirada.watch(model := Direct()) as records:
         model(x)
-    assert (seen[0].kernel, seen[0].shape) == ("", (2, 4, 6, 6))
+    assert (records[0].kernel, records[0].shape) == ("", (2, 4, 6, 6))
 
 
 def test_without_a_way_into_its_own_layer_it_is_named(x, monkeypatch):
     monkeypatch.setattr(sdpa, "multi_head_attention_forward", None)
     model = nn.Sequential(Direct(), nn.TransformerEncoderLayer(16, 2, 32, batch_first=True))
     unseen = pytest.warns(UnseenAttention, match=r"1\.self_attn: torch .* has changed its own attention")
-    with unseen, mirada.watch(model) as seen:
+    with unseen, mirada.watch(model) as records:
         model(x)
-    assert seen.names() == ["0"]
+    assert records.names() == ["0"]
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_without_a_look_into_transforms_they_are_refused_and_the_rest_is_seen(x, monkeypatch):
     monkeypatch.setattr(transforms, "_is_stand_in", transforms._refused)
-    with mirada.watch(model := Direct()) as seen:
+    with mirada.watch(model := Direct()) as records:
         model(x)
-    assert len(seen) == 1
+    assert len(records) == 1
     with pytest.raises(RuntimeError, match="watch the model called plainly"), mirada.watch(model):
         torch.vmap(model)(x[None])
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 import mirada
-from mirada.watch import UnseenAttention, knock_out
+from mirada.interventions import ablate
+from mirada.watching import UnseenAttention
 from strangers import CASES, expected, padded
 
 pytestmark = [
     pytest.mark.transformers,
     # The libraries' own: flex_attention without the compiler, names that are on their way out.
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.filterwarnings("error::mirada.watch.UnseenAttention"),
+    pytest.mark.filterwarnings("error::mirada.watching.UnseenAttention"),
 ]
 
 ALL_SDPA = [name for name, case in CASES.items() if case.sdpa]
@@ -29,15 +30,15 @@ def run(model, inputs):
 
 
 def watched(model, inputs, **options):
-    with torch.no_grad(), mirada.watch(model, **options) as seen:
+    with torch.no_grad(), mirada.watch(model, **options) as records:
         output = model(**inputs)
-    return seen, output
+    return records, output
 
 
-def same(seen, weights):
-    assert len(seen) == len(weights)
-    for sighting, expected_weights in zip(seen, weights, strict=True):
-        found = sighting.matrix.dense()
+def same(records, weights):
+    assert len(records) == len(weights)
+    for record, expected_weights in zip(records, weights, strict=True):
+        found = record.matrix.to_dense()
         # A query that sees nothing attends to nothing; eager mode shares its attention out evenly.
         sees = found.sum(-1) > 0.5
         assert sees.float().mean() > 0.75
@@ -54,51 +55,51 @@ def equal(one, other):
 def test_sdpa(name):
     case = CASES[name]
     model = case.build("sdpa")
-    seen, output = watched(model, case.inputs)
-    assert len(seen) == case.calls
-    assert {sighting.how for sighting in seen} == {"scaled_dot_product_attention"}
+    records, output = watched(model, case.inputs)
+    assert len(records) == case.calls
+    assert {record.how for record in records} == {"scaled_dot_product_attention"}
     equal(output, run(model, case.inputs))
-    same(seen, expected(case, case.build("eager")))
+    same(records, expected(case, case.build("eager")))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_eager(name):
     case = CASES[name]
     model = case.build("eager")
-    seen, output = watched(model, case.inputs)
-    assert {sighting.how for sighting in seen} == {"by hand"}
+    records, output = watched(model, case.inputs)
+    assert {record.how for record in records} == {"by hand"}
     equal(output, run(model, case.inputs))
-    same(seen, expected(case, model))
+    same(records, expected(case, model))
 
 
 @pytest.mark.parametrize("name", FLEX)
 def test_flex(name):
     case = CASES[name]
-    seen, _ = watched(case.build("flex_attention"), case.inputs)
-    assert {sighting.how for sighting in seen} == {"flex_attention"}
-    same(seen, expected(case, case.build("eager")))
+    records, _ = watched(case.build("flex_attention"), case.inputs)
+    assert {record.how for record in records} == {"flex_attention"}
+    same(records, expected(case, case.build("eager")))
 
 
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 @pytest.mark.parametrize("name", ["GPT-2", "Llama", "Qwen2", "Mistral"])
 def test_a_generation_is_one_forward(name, cache):
     model, ids = CASES[name].build("sdpa"), padded()["input_ids"]
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         text = model.generate(ids, max_new_tokens=5, do_sample=False, pad_token_id=0, cache_implementation=cache)
     whole = CASES[name].build("eager")
     with torch.no_grad():
         weights = whole(text[:, :-1], output_attentions=True).attentions
-    stitched = seen.stitched()
+    stitched = records.stitched()
     length = text.shape[1] - 1
-    assert [sighting.shape[:3] for sighting in stitched] == [(2, 4, length)] * 2
-    for sighting, expected_weights in zip(stitched, weights, strict=True):
-        torch.testing.assert_close(sighting.matrix.dense()[..., :length], expected_weights, rtol=0, atol=1e-5)
+    assert [record.shape[:3] for record in stitched] == [(2, 4, length)] * 2
+    for record, expected_weights in zip(stitched, weights, strict=True):
+        torch.testing.assert_close(record.matrix.to_dense()[..., :length], expected_weights, rtol=0, atol=1e-5)
 
 
 def test_a_generation_of_padded_texts_with_grouped_heads():
     """Without a cache of its own shape: transformers packs the one query's heads when there is a mask."""
     model, inputs = CASES["Llama"].build("sdpa"), {name: part.flip(1) for name, part in padded().items()}
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         text = model.generate(**inputs, max_new_tokens=5, do_sample=False, pad_token_id=0)
     real = torch.cat([inputs["attention_mask"], torch.ones(2, 4, dtype=torch.long)], 1)
     with torch.no_grad():
@@ -108,34 +109,34 @@ def test_a_generation_of_padded_texts_with_grouped_heads():
             position_ids=(real.cumsum(-1) - 1).clamp(min=0),
             output_attentions=True,
         )
-    assert seen[-1].shape == (2, 4, 1, 13)
-    for sighting, expected_weights in zip(seen.stitched(), weights.attentions, strict=True):
+    assert records[-1].shape == (2, 4, 1, 13)
+    for record, expected_weights in zip(records.stitched(), weights.attentions, strict=True):
         rows = real.bool()[:, None].expand(2, 4, 13)
-        torch.testing.assert_close(sighting.matrix.dense()[rows], expected_weights[rows], rtol=0, atol=1e-5)
+        torch.testing.assert_close(record.matrix.to_dense()[rows], expected_weights[rows], rtol=0, atol=1e-5)
 
 
 def test_an_encoder_decoders_generation():
     case = CASES["T5"]
     model = case.build("sdpa")
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         text = model.generate(**padded(), max_new_tokens=5, do_sample=False)
     inputs = padded() | {"decoder_input_ids": text[:, :-1]}
     whole = expected(type(case)(case.build, inputs, case.calls, case.attentions, turns=True), case.build("eager"))
-    same(seen.stitched(), whole)
+    same(records.stitched(), whole)
 
 
 def test_a_beam_search_is_refused():
     model = CASES["Llama"].build("sdpa")
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model.generate(padded()["input_ids"], max_new_tokens=5, num_beams=3, pad_token_id=0)
     with pytest.raises(ValueError, match="beam search"):
-        seen.stitched()
+        records.stitched()
 
 
 def test_knocking_out_a_head_equals_silencing_its_part_of_the_projection():
     case = CASES["Llama"]
     model = case.build("sdpa")
-    _, edited = watched(model, case.inputs, edit=knock_out(layers=1, heads=2))
+    _, edited = watched(model, case.inputs, edit=ablate(layers=1, heads=2))
     with torch.no_grad():
         model.model.layers[1].self_attn.o_proj.weight[:, 2 * 8 : 3 * 8] = 0
     torch.testing.assert_close(edited.logits, run(model, case.inputs).logits)
@@ -146,9 +147,9 @@ def test_gradient_checkpointing():
     model = case.build("sdpa")
     model.gradient_checkpointing_enable()
     model.train()
-    with mirada.watch(model) as seen:
+    with mirada.watch(model) as records:
         model(**case.inputs).last_hidden_state.sum().backward()
-    assert len(seen) == 2
+    assert len(records) == 2
 
 
 def test_an_attention_that_cannot_be_given_back_is_named():
@@ -170,10 +171,10 @@ def test_the_sink_of_gpt_oss_is_the_last_key():
     settings = {"vocab_size": 64, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 4, "num_local_experts": 2}
     build = build_of("GptOssForCausalLM", "GptOssConfig", num_experts_per_tok=1, **settings, **SIZES)
     model = build("eager")
-    seen, output = watched(model, padded())
+    records, output = watched(model, padded())
     equal(output, run(model, padded()))
-    for sighting, weights in zip(seen, expected(Case(build, padded(), 2), model), strict=True):
-        torch.testing.assert_close(sighting.matrix.dense()[..., :-1], weights, rtol=0, atol=1e-5)
+    for record, weights in zip(records, expected(Case(build, padded(), 2), model), strict=True):
+        torch.testing.assert_close(record.matrix.to_dense()[..., :-1], weights, rtol=0, atol=1e-5)
 
 
 def test_one_unseen_among_seen_is_a_warning():
@@ -199,10 +200,10 @@ def test_x_transformers(flash, options):
     with torch.no_grad():
         _, intermediates = build(flash=False)(ids, return_intermediates=True)
     model = build(flash)
-    seen, output = watched(model, {"x": ids})
+    records, output = watched(model, {"x": ids})
     assert torch.equal(output, run(model, {"x": ids}))
-    assert len(seen) == 2
-    same(seen, [layer.post_softmax_attn for layer in intermediates.attn_intermediates])
+    assert len(records) == 2
+    same(records, [layer.post_softmax_attn for layer in intermediates.attn_intermediates])
 
 
 def test_the_page_lists_these_models_and_their_calls():

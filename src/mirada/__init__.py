@@ -2,17 +2,16 @@
 
 The attention matrix is held as query, key, mask and scale: a linear operator that is asked questions and never built.
 
-Importing this package costs next to nothing; torch and the rest are loaded with the first name that needs them.
+Importing this package costs next to nothing; the first name that needs torch loads it (PEP 562).
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mirada import interventions as interventions
     from mirada import masks as masks
     from mirada import nn as nn
     from mirada import summaries as summaries
@@ -20,33 +19,35 @@ if TYPE_CHECKING:
     from mirada.experiment import Run as Run
     from mirada.experiment import load as load
     from mirada.experiment import train as train
+    from mirada.flow import rollout as rollout
     from mirada.matrix import AttentionMatrix as AttentionMatrix
     from mirada.matrix import attention as attention
-    from mirada.rollout import rollout as rollout
-    from mirada.trace import trace as trace
-    from mirada.view import view as view
-    from mirada.watch import watch as watch
+    from mirada.tracing import trace as trace
+    from mirada.viewer import view as view
+    from mirada.watching import watch as watch
 
 __version__ = "0.1.0"
 
-_HOME = {
+# Each public name, and the module that defines it. No module bears the name of a public function.
+_DEFINED_IN = {
     "AttentionMatrix": "matrix",
-    "attention": "matrix",
-    "rollout": "rollout",
-    "trace": "trace",
-    "view": "view",
-    "watch": "watch",
-    "train": "experiment",
-    "load": "experiment",
     "Run": "experiment",
+    "attention": "matrix",
+    "load": "experiment",
+    "rollout": "flow",
+    "trace": "tracing",
+    "train": "experiment",
+    "view": "viewer",
+    "watch": "watching",
 }
-_ROOMS = ("masks", "nn", "summaries", "systems")
+_MODULES = ("interventions", "masks", "nn", "summaries", "systems")
 
 __all__ = [
     "AttentionMatrix",
     "Run",
     "__version__",
     "attention",
+    "interventions",
     "load",
     "masks",
     "nn",
@@ -61,24 +62,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _MODULES:
         return import_module(f"mirada.{name}")
-    if name in _HOME:
-        globals()[name] = getattr(import_module(f"mirada.{_HOME[name]}"), name)
+    if name in _DEFINED_IN:
+        globals()[name] = getattr(import_module(f"mirada.{_DEFINED_IN[name]}"), name)
         return globals()[name]
     raise AttributeError(f"module 'mirada' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    """Python binds an imported room to its package; a name that the room gives keeps its place: `mirada.trace`."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        taken = isinstance(value, ModuleType) and _HOME.get(name) == name
-        super().__setattr__(name, getattr(value, name) if taken else value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mirada import processes, systems, training
-from mirada.runs import Folder, Metrics, RunError
-from mirada.settings import make, plain
+from mirada import systems
+from mirada.training import loop as training
+from mirada.training import processes
+from mirada.training.run import Folder, Metrics, RunError
+from mirada.training.settings import make, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mirada.view import Exhibit
+    from mirada.viewer import Exhibit
 
 
 @dataclass

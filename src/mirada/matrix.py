@@ -7,7 +7,7 @@ two products with it, and a product takes O(L + S) memory.
 >>> query = torch.tensor([[0.0], [1.0]])
 >>> key = torch.tensor([[0.0], [1.0]])
 >>> A = mirada.AttentionMatrix(query, key, scale=1.0)
->>> A.dense()  # the second query: 1 / (1 + e) and e / (1 + e)
+>>> A.to_dense()  # the second query: 1 / (1 + e) and e / (1 + e)
 tensor([[0.5000, 0.5000],
         [0.2689, 0.7311]])
 >>> A.entropy()
@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from mirada import binning, kernels, operands
+from mirada import binning, checks, kernels
 from mirada.kernels import Scores, direct, normalisers, plain
 from mirada.kernels.autocast import cast
 from mirada.masks import Mask, as_mask
@@ -67,17 +67,17 @@ class AttentionMatrix:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> None:
-        operands.check_query_and_key(query, key)
+        checks.check_query_and_key(query, key)
         self.query, self.key = query, key
-        self._groups = operands.groups_of(query, key, enable_gqa)
-        key = operands.repeat_heads(key, self._groups)
+        self._groups = checks.groups_of(query, key, enable_gqa)
+        key = checks.repeat_heads(key, self._groups)
         leading = query.shape[:-2]
         if leading != key.shape[:-2]:
-            leading = operands.common_leading(query, key)
+            leading = checks.common_leading(query, key)
             query, key = query.expand(*leading, *query.shape[-2:]), key.expand(*leading, *key.shape[-2:])
         rule = as_mask(mask)
         self.mask = None if rule is None else rule.fit(leading, query.shape[-2], key.shape[-2], query.device)
-        self.scale = operands.default_scale(query.shape[-1]) if scale is None else float(scale)
+        self.scale = checks.default_scale(query.shape[-1]) if scale is None else float(scale)
         self._scores = Scores(query, key, self.mask, self.scale)
         self._known: tuple[tuple[int, int], Tensor] | None = None
 
@@ -106,7 +106,7 @@ class AttentionMatrix:
 
     def __getitem__(self, index: Any) -> AttentionMatrix:
         """The matrix of one head, one example, …: leading dimensions are indexed, the tensors stay shared."""
-        index = operands.leading_index(index, self._scores.leading)
+        index = checks.leading_index(index, self._scores.leading)
         part = self._of(self._scores.part(index))
         known = self._cached()
         if known is not None:
@@ -153,7 +153,7 @@ class AttentionMatrix:
         ones = self.query.new_ones(self._scores.queries, 1)
         return (self.T @ ones)[..., 0]
 
-    def mass(self, groups: Tensor) -> Tensor:
+    def group_mass(self, groups: Tensor) -> Tensor:
         """How much of each query's attention goes to each group of keys: (..., L, number of groups). Differentiable.
 
         Args:
@@ -161,7 +161,7 @@ class AttentionMatrix:
 
         >>> import torch
         >>> A = AttentionMatrix(torch.zeros(1, 2), torch.zeros(4, 2))
-        >>> A.mass(torch.tensor([0, 0, 0, 1]))
+        >>> A.group_mass(torch.tensor([0, 0, 0, 1]))
         tensor([[0.7500, 0.2500]])
         """
         groups = torch.as_tensor(groups, device=self.device)
@@ -175,7 +175,7 @@ class AttentionMatrix:
         count = int(groups.max()) + 1 if keys else 0
         return self @ functional.one_hot(groups.long(), count).to(self.dtype)
 
-    def where(self, mask: Mask | Tensor) -> AttentionMatrix:
+    def restrict(self, mask: Mask | Tensor) -> AttentionMatrix:
         """The attention to those keys only that another mask shows too: a matrix of its own, rows with sum 1."""
         rule = as_mask(mask)
         if rule is None:
@@ -183,11 +183,11 @@ class AttentionMatrix:
         rule = rule.fit(self._scores.leading, self._scores.queries, self._scores.keys, self.device)
         return self._of(replace(self._scores, mask=rule if self.mask is None else self.mask & rule))
 
-    def precise(self) -> AttentionMatrix:
+    def upcast(self) -> AttentionMatrix:
         """The same matrix in float32 at least."""
-        return self._of(self._scores.precise())
+        return self._of(self._scores.upcast())
 
-    def share(self, mask: Mask | Tensor) -> Tensor:
+    def mass(self, mask: Mask | Tensor) -> Tensor:
         """How much of each query's attention goes where another mask may look: (..., L). Differentiable.
 
         Attention to some of the keys is an attention with a smaller normaliser: exp(its logsumexp − the whole one's).
@@ -197,16 +197,16 @@ class AttentionMatrix:
 
         >>> import torch, mirada
         >>> A = AttentionMatrix(torch.zeros(2, 1), torch.zeros(2, 1))
-        >>> A.share(mirada.masks.no_peek(2))
+        >>> A.mass(mirada.masks.causal(2))
         tensor([0.5000, 1.0000])
         """
         rule = as_mask(mask)
         if rule is None or rule.additive:
             raise TypeError("mask must be boolean: where to look, not how much")
-        inside = self.where(rule)._precise_normalisers()
+        inside = self.restrict(rule)._precise_normalisers()
         return normalisers.ratio(inside, self._precise_normalisers()).to(self.dtype)
 
-    def top(self, k: int) -> tuple[Tensor, Tensor]:
+    def topk(self, k: int) -> tuple[Tensor, Tensor]:
         """The k strongest keys of each query: weights and indices, each (..., L, k), strongest first.
 
         Where a query sees fewer than k keys, the rest has weight 0 and the index of some key that it can't see.
@@ -214,7 +214,7 @@ class AttentionMatrix:
         scores = self._scores
         if not 1 <= k <= scores.keys:
             raise ValueError(f"k must lie between 1 and the number of keys, {scores.keys}, got {k}")
-        known, fine = self._normalisers(), scores.precise()
+        known, fine = self._normalisers(), scores.upcast()
         weights = self.query.new_zeros(*scores.leading, scores.queries, k)
         indices = torch.zeros(weights.shape, dtype=torch.long, device=self.device)
         for rows, columns in fine.blocks(normalisers.ELEMENTS):
@@ -235,7 +235,7 @@ class AttentionMatrix:
         j = self._positions("j", j, self._scores.keys)
         if len(i) != len(j):
             raise ValueError(f"i and j must be of one length, got {len(i)} and {len(j)}")
-        pairs = self._scores.precise().pairs(i, j)[..., None]
+        pairs = self._scores.upcast().pairs(i, j)[..., None]
         return normalisers.weights(pairs, self._precise_normalisers()[..., i])[..., 0].to(self.dtype)
 
     def tile(self, rows: tuple[int, int], cols: tuple[int, int], bins: tuple[int, int]) -> Tensor:
@@ -256,7 +256,7 @@ class AttentionMatrix:
             return binning.mean_rows(self._column_sums(queries, keys, s), r).to(self.dtype)
         return binning.sum_columns(means, s).to(self.dtype)
 
-    def dense(self, *, limit: int = _DENSE_LIMIT) -> Tensor:
+    def to_dense(self, *, limit: int = _DENSE_LIMIT) -> Tensor:
         """The weights themselves, (..., L, S). Differentiable, to any order.
 
         Raises:
@@ -296,7 +296,7 @@ class AttentionMatrix:
 
         A rectangle is an attention too, to fewer keys: its own context times the share of the whole that it holds.
         """
-        scores = self._scores.precise()
+        scores = self._scores.upcast()
         width, bin_of_each = max(_BINS, scores.width), binning.of_positions(columns.stop - columns.start, bins)
         if columns == slice(0, scores.keys) and bins <= width:
             return _grouped(scores.rectangle(rows, columns), functional.one_hot(bin_of_each, bins))[0]
@@ -312,12 +312,12 @@ class AttentionMatrix:
 
     def _operand(self, name: str, tensor: Tensor, length: int) -> Tensor:
         """A right-hand side, checked, with the matrix's leading dimensions."""
-        operands.check_alike(name, tensor, self.query)
+        checks.check_alike(name, tensor, self.query)
         if tensor.ndim < 2 or tensor.shape[-2] != length:
             raise ValueError(f"{name} must have shape (..., {length}, width), got {tuple(tensor.shape)}")
         leading = self._scores.leading
         if self._groups > 1 and tensor.ndim > 2 and tensor.shape[-3] * self._groups == leading[-1]:
-            tensor = operands.repeat_heads(tensor, self._groups)
+            tensor = checks.repeat_heads(tensor, self._groups)
         if tensor.shape[:-2] == leading:
             return tensor
         try:

@@ -4,7 +4,7 @@ Each takes an ``AttentionMatrix`` (..., L, S), asks it a question or two, and gi
 
 >>> import torch
 >>> from mirada import AttentionMatrix, masks, summaries
->>> even = AttentionMatrix(torch.zeros(3, 1), torch.zeros(3, 1), masks.no_peek(3))
+>>> even = AttentionMatrix(torch.zeros(3, 1), torch.zeros(3, 1), masks.causal(3))
 >>> summaries.sink(even)  # (1 + 1/2 + 1/3) / 3
 tensor(0.6111)
 """
@@ -36,7 +36,7 @@ def sink(matrix: AttentionMatrix, tokens: int = 1) -> Tensor:
     if not 1 <= tokens <= matrix.shape[-1]:
         raise ValueError(f"tokens must lie between 1 and the number of keys, {matrix.shape[-1]}, got {tokens}")
     first = torch.arange(matrix.shape[-1], device=matrix.device) < tokens
-    return matrix.share(first).mean(-1)
+    return matrix.mass(first).mean(-1)
 
 
 def diagonal(matrix: AttentionMatrix, offset: int) -> Tensor:
@@ -64,8 +64,8 @@ def duplicate_token(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> Ten
         ids: (L,) or (N, L) integers, the tokens; N is the matrix's first dimension.
     """
     length = _length(matrix, ids)
-    earlier = masks.no_peek(length) & ~masks.window(0, 0)
-    return matrix.share(masks.documents(ids) & earlier).mean(-1)
+    earlier = masks.causal(length) & ~masks.sliding_window(0, 0)
+    return matrix.mass(masks.documents(ids) & earlier).mean(-1)
 
 
 def induction(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> Tensor:
@@ -79,7 +79,7 @@ def induction(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> Tensor:
     ids = torch.as_tensor(ids)
     before = torch.cat([ids[..., :1], ids[..., :-1]], -1)  # the token before each key
     has_one_before = torch.arange(length) > 0
-    return matrix.share(masks.documents(ids, before) & masks.no_peek(length) & has_one_before).mean(-1)
+    return matrix.mass(masks.documents(ids, before) & masks.causal(length) & has_one_before).mean(-1)
 
 
 def distance(matrix: AttentionMatrix) -> Tensor:
@@ -93,11 +93,11 @@ def distance(matrix: AttentionMatrix) -> Tensor:
         raise ValueError(f"distance needs as many queries as keys, got a matrix of shape {tuple(matrix.shape)}")
     positions = torch.arange(length, device=matrix.device, dtype=torch.promote_types(matrix.dtype, torch.float32))
     both = torch.stack([positions, torch.ones_like(positions)], -1)  # (L, 2)
-    precise, ahead = matrix.precise(), ~masks.no_peek(length)
+    precise, ahead = matrix.upcast(), ~masks.causal(length)
     mean, seen = (precise @ both).unbind(-1)
-    mean_later, any_later = (precise.where(ahead) @ both).unbind(-1)
+    mean_later, any_later = (precise.restrict(ahead) @ both).unbind(-1)
     behind = positions * seen - mean
-    return (behind + 2 * precise.share(ahead) * (mean_later - positions * any_later)).mean(-1)
+    return (behind + 2 * precise.mass(ahead) * (mean_later - positions * any_later)).mean(-1)
 
 
 def effective_keys(matrix: AttentionMatrix) -> Tensor:
@@ -112,7 +112,7 @@ def padding_share(matrix: AttentionMatrix, lengths: Tensor | Sequence[int]) -> T
         matrix: (N, ..., L, S).
         lengths: (N,) integers, the real keys of each sequence.
     """
-    return matrix.share(~masks.padding(lengths, matrix.shape[-1])).mean(-1)
+    return matrix.mass(~masks.padding(lengths, matrix.shape[-1])).mean(-1)
 
 
 def _length(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> int:

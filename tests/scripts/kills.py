@@ -22,8 +22,9 @@ from typing import Any
 import torch
 
 import mirada
-from mirada import checkpoint, systems
-from mirada.runs import Folder
+from mirada import systems
+from mirada.training import checkpoint
+from mirada.training.run import Folder
 
 systems.__path__.append(str(Path(__file__).parent.parent / "toys"))
 MEASURE, REPLACE = systems.get("line").measure, os.replace

@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import far
 import mirada
 from attending import Layers
-from mirada import AttentionMatrix, masks, processes, summaries
+from mirada import AttentionMatrix, masks, summaries
 from mirada import nn as layers
-from mirada.watch import cut
+from mirada.interventions import knock_out_edges
+from mirada.training import processes
 
 HALF = (torch.bfloat16, torch.float16)
 #: Of few weights, which are formed outright, and of many; with gradients and without.
@@ -41,11 +42,11 @@ def masks_of(length: int, device: str, dtype: torch.dtype) -> dict[str, Any]:
     bias = torch.linspace(-1, 1, length**2, dtype=dtype).view(length, length).to(device)
     return {
         "no mask": None,
-        "no peek": masks.no_peek(length),
-        "window": masks.window(3, 1),
+        "no peek": masks.causal(length),
+        "window": masks.sliding_window(3, 1),
         "padding": masks.padding(torch.tensor([length, length // 2], device=device), length),
         "padding, from the CPU": masks.padding([length, length // 2], length),
-        "documents": masks.documents(ids) & masks.no_peek(length),
+        "documents": masks.documents(ids) & masks.causal(length),
         "bool": (torch.arange(length**2).view(length, length) % 3 > 0).to(device),
         "nothing to see for one": torch.arange(length, device=device)[:, None] != 2,
         "bias": bias,
@@ -58,11 +59,11 @@ def questions(matrix: AttentionMatrix, value: Tensor, length: int) -> Iterator[t
     query, key, mask = matrix.query, matrix.key, matrix.mask
     yield "A @ V", lambda: matrix @ value
     yield "A.T @ x", lambda: matrix.T @ value
-    for name in ("entropy", "logsumexp", "received", "dense"):
+    for name in ("entropy", "logsumexp", "received", "to_dense"):
         yield name, getattr(matrix, name)
-    yield "top", lambda: matrix.top(3)[0]
-    yield "mass", lambda: matrix.mass(ids)
-    yield "share", lambda: matrix.share(masks.window(1, 1))
+    yield "topk", lambda: matrix.topk(3)[0]
+    yield "group_mass", lambda: matrix.group_mass(ids)
+    yield "mass", lambda: matrix.mass(masks.sliding_window(1, 1))
     yield "whole tile", lambda: matrix.tile((0, length), (0, length), (4, 4))
     yield "uneven tile", lambda: matrix.tile((1, 5), (0, length), (2, 3))
     yield "rows", lambda: matrix.rows([1, -1])
@@ -145,7 +146,7 @@ def run_layer(make: Callable[[], nn.Module], call: Callable[..., Any], mask: str
 
 def of_watching() -> Iterator[tuple[str, Callable[[str], Any]]]:
     """What is seen of a model, kept and asked on the spot."""
-    for options in ({}, {"heads": [1]}, {"keep": "summaries"}, {"edit": cut(masks.no_peek(6))}):
+    for options in ({}, {"heads": [1]}, {"keep": "statistics"}, {"edit": knock_out_edges(masks.causal(6))}):
         yield f"watch, {options}", lambda device, options=options: run_watched(device, **options)
 
 
@@ -153,13 +154,13 @@ def run_watched(device: str, **options: Any) -> list[Tensor]:
     torch.manual_seed(0)
     model, x = Layers(2), torch.randn(2, 6, 16)
     model = far.moved(model) if device == "far" else model
-    with mirada.watch(model, **options) as seen:
+    with mirada.watch(model, **options) as records:
         output = model(x.to(device))
     if "keep" in options:
-        return [output, *(answer for sighting in seen for answer in sighting.answers.values())]
+        return [output, *(answer for record in records for answer in record.answers.values())]
     if options:
-        return [output, *(sighting.matrix.dense() for sighting in seen)]
-    return [output, seen.relevance(output[0, -1].sum(), position=-1)]
+        return [output, *(record.matrix.to_dense() for record in records)]
+    return [output, records.relevance(output[0, -1].sum(), position=-1)]
 
 
 def of_training() -> Iterator[tuple[str, Callable[[str], Any]]]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mirada.training import Batch, Recipe, Sums
+from mirada.training.loop import Batch, Recipe, Sums
 
 SUMMARY = "On which side of a line a point lies."
 BEST = "loss"

@@ -8,7 +8,7 @@ import sys
 
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
-from mirada.settings import did_you_mean
+from mirada.training.settings import did_you_mean
 
 FAILED = 1
 """The run itself failed."""

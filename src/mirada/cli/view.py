@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mirada import exhibits, experiment
-from mirada.view import Exhibit
-from mirada.view import view as look
+from mirada.viewer import Exhibit
+from mirada.viewer import view as look
 
 
 def view(

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from mirada.cli.options import spelt_out
-from mirada.settings import make
 from mirada.systems.walkthrough import Settings, walk
+from mirada.training.settings import make
 
 
 def _walkthrough(

@@ -28,25 +28,25 @@ class Attended:
 @contextmanager
 def calls(model: nn.Module) -> Iterator[list[Attended]]:
     """Every call of the attention layers inside, for the first item of the batch."""
-    seen: list[Attended] = []
+    records: list[Attended] = []
     hooks = []
     for name, module in model.named_modules():
         read = _READERS.get(type(module).__name__)
         if read is not None:
-            hooks.append(module.register_forward_pre_hook(_listener(name, read, seen)))
+            hooks.append(module.register_forward_pre_hook(_listener(name, read, records)))
     try:
-        yield seen
+        yield records
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _listener(name: str, read: Callable[..., tuple[Tensor, ...]], seen: list[Attended]) -> Callable[..., None]:
+def _listener(name: str, read: Callable[..., tuple[Tensor, ...]], records: list[Attended]) -> Callable[..., None]:
     def listen(module: nn.Module, given: tuple[Any, ...]) -> None:
         query, key, value = read(module, *given)
         mask = next((one for one in given if isinstance(one, Mask)), None)
         batch = AttentionMatrix(query, key, mask)  # (N, H, L, S)
-        seen.append(Attended(name or type(module).__name__, batch[0], value[0]))
+        records.append(Attended(name or type(module).__name__, batch[0], value[0]))
 
     return listen
 

@@ -14,7 +14,7 @@ from mirada.exhibits.calls import Attended, calls
 from mirada.exhibits.trials import matrix_trial, trials
 from mirada.matrix import AttentionMatrix
 from mirada.systems import patches
-from mirada.view import Exhibit
+from mirada.viewer import Exhibit
 
 if TYPE_CHECKING:
     from mirada.experiment import Run
@@ -64,14 +64,14 @@ def _patches(run: Run, index: int) -> Exhibit:
     model: Any = run.model
     if isinstance(model, patches.MLP):
         raise ValueError("this run's model is mlp, which has no attention to look at: train another (--model)")
-    with calls(model) as seen:
+    with calls(model) as records:
         model(image[None])
     title = f"patches, {run.settings.model}: a {run.data.classes[label]}"
     if isinstance(model.attend if isinstance(model, patches.Bare) else None, patches.FeatureAttention):
-        names = [f"place {n + 1}" for n in range(seen[0].matrix.shape[-1])]
-        return Exhibit(seen, (names, names), title)
-    names = [f"patch {n + 1}" for n in range(seen[0].matrix.shape[-1])]
-    return Exhibit(seen, (names, names), title, image, model.patch)
+        names = [f"place {n + 1}" for n in range(records[0].matrix.shape[-1])]
+        return Exhibit(records, (names, names), title)
+    names = [f"patch {n + 1}" for n in range(records[0].matrix.shape[-1])]
+    return Exhibit(records, (names, names), title, image, model.patch)
 
 
 def _squares(run: Run, index: int) -> Exhibit:

@@ -12,8 +12,8 @@ from torch import Tensor
 from mirada.exhibits.calls import calls
 from mirada.systems import patches
 from mirada.systems.counting import LENGTH
-from mirada.trace import trace
-from mirada.view.trial import Trial
+from mirada.tracing import trace
+from mirada.viewer.playground import Trial
 
 if TYPE_CHECKING:
     from mirada.experiment import Run
@@ -73,9 +73,9 @@ def _patch_looks(run: Run) -> tuple[tuple[int, int], Looks] | None:
     height, width = run.data.size
 
     def look(image: Tensor, query: int) -> Tensor:
-        with calls(model) as seen:
+        with calls(model) as records:
             model(image)
-        return seen[-1].matrix.rows([query]).mean(0)[0]
+        return records[-1].matrix.rows([query]).mean(0)[0]
 
     return (height // model.patch, width // model.patch), look
 

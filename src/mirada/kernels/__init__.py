@@ -77,7 +77,7 @@ def context_and_weights(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
 
 def known_normalisers(scores: Scores) -> Tensor:
     """The normalisers (*leading, L), good enough to give weights back; without gradients."""
-    scores = scores.precise()
+    scores = scores.upcast()
     if scores.mask is None and choose(scores)[0] != "plain":
         return rowwise.logsumexp(scores)
     with torch.no_grad():
@@ -86,7 +86,7 @@ def known_normalisers(scores: Scores) -> Tensor:
 
 def logsumexp(scores: Scores, known: Tensor) -> Tensor:
     """The normalisers ``known``, with gradients: (*leading, L), in float32 at least."""
-    scores = scores.precise()
+    scores = scores.upcast()
     if choose(scores)[0] == "plain":
         return plain.logsumexp(scores)
     return _Known.apply(scores.query, scores.key, scores, known)
@@ -94,7 +94,7 @@ def logsumexp(scores: Scores, known: Tensor) -> Tensor:
 
 def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
     """The entropy of each row in nats, differentiable, and the normalisers, each (*leading, L)."""
-    scores = scores.precise()
+    scores = scores.upcast()
     kernel, _ = choose(scores)
     if kernel == "plain":
         return _plain_entropy(scores), plain.logsumexp(scores)
@@ -133,7 +133,7 @@ class _Attend(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         context, found = _products(kernel).forward(scores, value)
         if any(ctx.needs_input_grad):
-            known = normalisers.refined(scores.precise(), found)
+            known = normalisers.refined(scores.upcast(), found)
             ctx.save_for_backward(query, key, value, context, known)
         ctx.mask, ctx.scale, ctx.kernel = scores.mask, scores.scale, kernel
         ctx.set_materialize_grads(False)

@@ -18,7 +18,7 @@ from mirada.kernels.scores import Scores
 
 def received(scores: Scores) -> Tensor:
     """The sums of the columns, Aᵀ 1: (*leading, S), in float32 at least; without gradients."""
-    scores = scores.precise()
+    scores = scores.upcast()
     sums = scores.query.new_zeros(*scores.leading, scores.keys)
     for place, _, weights in _weights(scores, sums):
         place += weights.sum(-2)
@@ -27,7 +27,7 @@ def received(scores: Scores) -> Tensor:
 
 def binned(scores: Scores, bin_of_each: Tensor, bins: int) -> Tensor:
     """The same for each bin of queries: (*leading, bins, S). ``bin_of_each`` is (L,) on the CPU."""
-    scores, bin_of_each = scores.precise(), bin_of_each.to(scores.query.device)
+    scores, bin_of_each = scores.upcast(), bin_of_each.to(scores.query.device)
     sums = scores.query.new_zeros(*scores.leading, bins, scores.keys)
     for place, rows, weights in _weights(scores, sums):
         place.index_add_(-2, bin_of_each[rows], weights)

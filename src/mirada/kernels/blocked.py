@@ -18,7 +18,7 @@ from mirada.kernels.scores import Scores
 
 def forward(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     """The context (*leading, L, Ev) and log Σ exp(score) (*leading, L), the latter in float32 at least."""
-    scores, dtype = scores.precise(), value.dtype
+    scores, dtype = scores.upcast(), value.dtype
     value = value.to(scores.query.dtype)
     context = value.new_zeros(*scores.leading, scores.queries, value.shape[-1])
     logsumexp = value.new_full((*scores.leading, scores.queries), -torch.inf)
@@ -36,7 +36,7 @@ def backward(
 
     With P the weights, and dP = dO Vᵀ, the scores' gradient is P ∘ (dP − rowsum(P ∘ dP) + dlogsumexp).
     """
-    dtypes, scores = (scores.query.dtype, scores.key.dtype, value.dtype), scores.precise()
+    dtypes, scores = (scores.query.dtype, scores.key.dtype, value.dtype), scores.upcast()
     query, key, value = (numbers(tensor) for tensor in (scores.query, scores.key, value.to(scores.query.dtype)))
     grads = [torch.zeros_like(tensor) for tensor in (query, key, value)]
     for rows, columns, weights in bands(scores, known):
@@ -56,7 +56,7 @@ def backward(
 
 def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
     """Aᵀ x for x (*leading, L, m): (*leading, S, m)."""
-    scores, dtype = scores.precise(), x.dtype
+    scores, dtype = scores.upcast(), x.dtype
     x = x.to(scores.query.dtype)
     received = x.new_zeros(*scores.leading, scores.keys, x.shape[-1])
     for rows, columns, weights in bands(scores, known):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mirada.masks import Mask
-from mirada.masks.turned import Part
+from mirada.masks.views import Part
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -52,7 +52,7 @@ class Scores:
         """Whether there is nothing to attend with, or to."""
         return 0 in (*self.query.shape, *self.key.shape)
 
-    def precise(self) -> Scores:
+    def upcast(self) -> Scores:
         """The same in float32 at least: half precision is too coarse for normalisers and entropies."""
         if self.query.dtype not in _HALF:
             return self

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from mirada.kernels import fused, normalisers
 from mirada.kernels.scores import Scores
-from mirada.masks import dense, is_causal, no_peek
-from mirada.masks.turned import Transposed
+from mirada.masks import causal, dense, is_causal
+from mirada.masks.views import Transposed
 
 
 def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
     """Aᵀ x for x (*leading, L, m) and normalisers ``known`` (*leading, L): (*leading, S, m), in float32 at least."""
-    scores = scores.precise()
+    scores = scores.upcast()
     coarse, rest = normalisers.split(known, scores.query.dtype)
     # What the bias can't hold of a normaliser scales what its query has to give.
     x = x.to(coarse.dtype) if rest is None else x.to(coarse.dtype) * torch.exp(-rest)[..., None]
@@ -33,7 +33,7 @@ def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
     if is_causal(mask) and scores.queries == scores.keys:
         # Read backwards, "only later queries see this key" is the kernel's own causal mask.
         asking = replace(
-            asking, query=asking.query.flip(-2), key=asking.key.flip(-2), mask=no_peek(scores.keys, scores.queries)
+            asking, query=asking.query.flip(-2), key=asking.key.flip(-2), mask=causal(scores.keys, scores.queries)
         )
         return _unnormalised(asking, x.flip(-2)).flip(-2)
     return _unnormalised(replace(asking, mask=Transposed(mask)), x)

@@ -15,7 +15,7 @@ from mirada.masks.ranges import clamp, where_any
 Align = Literal["start", "end"]
 
 
-def no_peek(queries: int, keys: int | None = None, align: Align | None = None) -> Mask:
+def causal(queries: int, keys: int | None = None, align: Align | None = None) -> Mask:
     """No query may look at a later key (the causal mask of Vaswani et al. 2017, section 3.2.3).
 
     Args:
@@ -24,13 +24,13 @@ def no_peek(queries: int, keys: int | None = None, align: Align | None = None) -
         align: needed where L ≠ S. ``"start"``: query i sees keys 0 … i. ``"end"``: the last query sees all keys, as
             with a cache of earlier keys.
 
-    >>> no_peek(2, 4, align="end").materialise((), 2, 4)[0].int().tolist()
+    >>> causal(2, 4, align="end").materialise((), 2, 4)[0].int().tolist()
     [[1, 1, 1, 0], [1, 1, 1, 1]]
     """
     keys = queries if keys is None else keys
     _natural("queries", queries)
     _natural("keys", keys)
-    return _NoPeek(queries, keys, _offset(align, queries, keys, "no_peek"))
+    return _NoPeek(queries, keys, _offset(align, queries, keys, "causal"))
 
 
 def is_causal(mask: Mask | None) -> bool:
@@ -47,7 +47,7 @@ class _NoPeek(Mask):
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
         if (queries, keys) != (self.queries, self.keys):
             raise ValueError(
-                f"mask no_peek({self.queries}, {self.keys}) is for {self.queries} queries and {self.keys} keys, "
+                f"mask causal({self.queries}, {self.keys}) is for {self.queries} queries and {self.keys} keys, "
                 f"the matrix has {queries} and {keys}"
             )
         return self
@@ -66,13 +66,13 @@ class _NoPeek(Mask):
         return clamp(start - self.offset, queries), queries
 
 
-def window(before: int, after: int, align: Align | None = None) -> Mask:
+def sliding_window(before: int, after: int, align: Align | None = None) -> Mask:
     """Each query sees ``before`` keys before its own, its own, and ``after`` keys after it (Beltagy et al. 2020).
 
     ``align`` is needed where L ≠ S, and says which key is a query's own: ``"start"``: key i for query i; ``"end"``:
     the last key for the last query.
 
-    >>> window(1, 0).materialise((), 3, 3)[0].int().tolist()
+    >>> sliding_window(1, 0).materialise((), 3, 3)[0].int().tolist()
     [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     """
     _natural("before", before)
@@ -88,7 +88,7 @@ class _Window(Mask):
     offset: int = 0  # query i's own key is i + offset
 
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
-        return replace(self, offset=_offset(self.align, queries, keys, "window"))
+        return replace(self, offset=_offset(self.align, queries, keys, "sliding_window"))
 
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         own = i + self.offset

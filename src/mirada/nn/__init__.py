@@ -20,12 +20,12 @@ What holds for all of them:
 
 from __future__ import annotations
 
-from mirada.nn.cross import CrossAttention as CrossAttention
+from mirada.nn.cross_attention import CrossAttention as CrossAttention
+from mirada.nn.full_width import WideMultiHeadAttention as WideMultiHeadAttention
 from mirada.nn.learned_query import QueryAttention as QueryAttention
 from mirada.nn.memory import Memory as Memory
-from mirada.nn.narrow import MultiHeadAttention as MultiHeadAttention
+from mirada.nn.multi_head import MultiHeadAttention as MultiHeadAttention
 from mirada.nn.self_attention import SelfAttention as SelfAttention
-from mirada.nn.wide import WideMultiHeadAttention as WideMultiHeadAttention
 
 __all__ = [
     "CrossAttention",

@@ -55,8 +55,8 @@ COLOUR_MAP = _even_steps()
 
 def array(values: Any) -> np.ndarray:
     """Anything that holds numbers as a NumPy array: tensors of any device and dtype, attention matrices, lists."""
-    if hasattr(values, "dense"):
-        values = values.dense()
+    if hasattr(values, "to_dense"):
+        values = values.to_dense()
     if hasattr(values, "detach"):
         # NumPy has no bfloat16, and nothing is drawn finer than a double.
         values = values.detach().cpu().double().numpy()

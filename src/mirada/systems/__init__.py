@@ -6,7 +6,7 @@ import pkgutil
 from importlib import import_module
 from types import ModuleType
 
-from mirada.settings import did_you_mean
+from mirada.training.settings import did_you_mean
 
 # The order in which the lessons build on each other; any other system follows by its name.
 _LESSONS = ("pixels", "patches", "walkthrough", "squares", "counting")

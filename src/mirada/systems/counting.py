@@ -24,7 +24,7 @@ from mirada import plots
 from mirada.data.batches import Batch, in_order
 from mirada.data.counts import generate
 from mirada.nn import QueryAttention
-from mirada.training import Recipe, Sums
+from mirada.training.loop import Recipe, Sums
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -33,7 +33,7 @@ from mirada.data.images import Images, Name, load_images
 from mirada.matrix import attention
 from mirada.nn import MultiHeadAttention, WideMultiHeadAttention
 from mirada.systems._asked import asked_images, share_bars, verdicts
-from mirada.training import Recipe, Sums
+from mirada.training.loop import Recipe, Sums
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -27,7 +27,7 @@ from mirada.data.images import Images, Name, load_images, split
 from mirada.nn import SelfAttention
 from mirada.plots.style import CYCLE, INK, SMALL, headline, quiet
 from mirada.systems._asked import asked_images, share_bars, verdicts
-from mirada.training import Recipe, Sums
+from mirada.training.loop import Recipe, Sums
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -28,7 +28,7 @@ from mirada.data.batches import Batch, in_order, shuffled
 from mirada.data.squares import Squares
 from mirada.masks import Mask
 from mirada.nn import CrossAttention, Memory, WideMultiHeadAttention
-from mirada.training import Recipe, Sums
+from mirada.training.loop import Recipe, Sums
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,7 +25,7 @@ from torch import Tensor
 from mirada import masks, plots
 from mirada.data.matrices import read_matrix
 from mirada.tables import MatrixTable, plain_text
-from mirada.trace import Trace, trace
+from mirada.tracing import Trace, trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -175,8 +175,8 @@ def walk(settings: Settings | None = None) -> Walk:
     if not 0 <= settings.padding <= keys:
         raise ValueError(f"padding must be 0 to {keys}, the number of keys, not {settings.padding}")
     padding = masks.padding([keys - settings.padding], keys)
-    no_peek = masks.no_peek(queries, keys, settings.align)
-    kinds = {"none": None, "padding": padding, "no-peek": no_peek, "both": padding & no_peek}
+    causal = masks.causal(queries, keys, settings.align)
+    kinds = {"none": None, "padding": padding, "no-peek": causal, "both": padding & causal}
     traces = {kind: trace(query, key, value, mask, scale=settings.scale) for kind, mask in kinds.items()}
     first = {kind: steps[0] for kind, steps in traces.items()}
     batch, lengths = _batch(traces["none"], settings.padding)
@@ -233,7 +233,7 @@ def _no_peek(seen: Trace, align: str) -> Step:
 
 
 def _both(seen: Trace) -> Step:
-    said = "A key is seen where every mask allows it: `padding & no_peek`."
+    said = "A key is seen where every mask allows it: `padding & causal`."
     return Step("both", "Both masks together", said, (_masked(seen),))
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal
 
-from mirada.view import View
-from mirada.view import page as views
-from mirada.view.prepare import prepare
+from mirada.viewer import View
+from mirada.viewer import page as views
+from mirada.viewer.payload import prepare
 
 _LOOK = 1_000_000
 """Bytes that a view may take."""

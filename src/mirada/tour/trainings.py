@@ -10,8 +10,8 @@ from typing import Any
 
 from mirada import experiment, systems
 from mirada.experiment import Run
-from mirada.runs import Folder, RunError
-from mirada.settings import make, plain
+from mirada.training.run import Folder, RunError
+from mirada.training.settings import make, plain
 
 _PATCHES: dict[str, Any] = {"epochs": 30, "schedule": "onecycle"}
 PLAN: dict[str, tuple[str, dict[str, Any]]] = {

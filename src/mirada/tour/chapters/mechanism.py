@@ -6,7 +6,7 @@ from mirada.exhibits import walkthrough
 from mirada.systems.walkthrough import Walk
 from mirada.tour.draw import picture
 from mirada.tour.page import Chapter, Fact, Look
-from mirada.view import view
+from mirada.viewer import view
 
 
 def chapter(walk: Walk) -> Chapter:

@@ -10,7 +10,7 @@ from mirada.experiment import Run
 from mirada.tour.draw import picture
 from mirada.tour.page import Chapter, Fact, Look, Table
 from mirada.tour.words import parameters, percent
-from mirada.view import view
+from mirada.viewer import view
 
 MODELS = {
     "mlp": "no attention: every pixel weighed against every hidden unit",

@@ -6,7 +6,7 @@ from mirada.experiment import Run
 from mirada.tour.draw import picture
 from mirada.tour.page import Chapter, Fact, Look
 from mirada.tour.words import parameters, percent
-from mirada.view import view
+from mirada.viewer import view
 
 
 def chapter(run: Run) -> Chapter:

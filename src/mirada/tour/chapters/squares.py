@@ -6,7 +6,7 @@ from mirada.experiment import Run
 from mirada.tour.draw import picture
 from mirada.tour.page import Chapter, Fact, Look, Table
 from mirada.tour.words import parameters
-from mirada.view import view
+from mirada.viewer import view
 
 DECODERS = {
     "none": "the decoder has only the encoder's last state: two numbers",

@@ -1,0 +1,119 @@
+"""All that decides how a training goes on, kept so that a run which died goes on bit for bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from mirada.training import processes
+from mirada.training.optimizer import Adam
+from mirada.training.run import Folder, Metrics, RunError
+
+# Seconds between two savings: a file that is safe from a power cut takes 10 ms, which a short epoch may take as well.
+_PAUSE = 1.0
+
+
+@dataclass
+class State:
+    """Where a training is: what learns, what is drawn at random next, and what is known of the epochs so far."""
+
+    model: nn.Module
+    optimizer: Adam
+    schedule: OneCycleLR | None
+    generator: Generator
+    place: torch.device
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float = math.inf
+    best: dict[str, Tensor] = field(default_factory=dict)
+    metrics: list[Metrics] = field(default_factory=list)
+    done: bool = False
+
+    def note(self, value: float) -> bool:
+        """Keep the weights if the epoch's value is lower than any before; says whether it is."""
+        if value >= self.best_value:
+            return False
+        self.best_epoch, self.best_value = self.epoch, value
+        # state_dict() only refers to the weights: without a copy, the best ones would go on changing.
+        self.best = {
+            name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in self.model.state_dict().items()
+        }
+        return True
+
+    def save(self) -> dict[str, Any]:
+        """Tensors and plain values, from which `restore` makes the same state again."""
+        saved = {name: getattr(self, name) for name in _KNOWN}
+        if not self.done:
+            saved |= {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict() if self.schedule else None,
+                "generator": self.generator.get_state(),
+                "random": self._random(),
+            }
+        return saved
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go to where the saved state was, random numbers included."""
+        for name in _KNOWN:
+            setattr(self, name, saved[name])
+        if self.done:
+            return
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.schedule:
+            self.schedule.load_state_dict(saved["schedule"])
+        self.generator.set_state(saved["generator"])
+        torch.set_rng_state(saved["random"]["cpu"])
+        if self.place.type != "cpu":
+            getattr(torch, self.place.type).set_rng_state(saved["random"][self.place.type])
+
+    def _random(self) -> dict[str, Tensor]:
+        states = {"cpu": torch.get_rng_state()}
+        if self.place.type != "cpu":
+            states[self.place.type] = getattr(torch, self.place.type).get_rng_state()
+        return states
+
+
+_KNOWN = ("epoch", "best_epoch", "best_value", "best", "metrics", "done")
+
+
+class Keeper:
+    """Writes the state to a folder: in the first process only, and no more often than it pays."""
+
+    def __init__(self, folder: Folder, state: State) -> None:
+        self.folder, self.state = folder, state
+        self._next, self._written_best = 0.0, 0
+
+    def keep(self, *, now: bool = False) -> None:
+        """Write the state, unless that was done a moment ago and this is not the last time."""
+        if not processes.is_first() or (perf_counter() < self._next and not now):
+            return
+        state = self.state
+        self.folder.keep(state.save(), state.metrics, state.best if state.best_epoch != self._written_best else None)
+        self._written_best = state.best_epoch
+        self._next = perf_counter() + _PAUSE
+
+    def take_up(self) -> str:
+        """Restore the state from the folder, if it has one; says what was found.
+
+        Raises:
+            RunError: the state is damaged, or that of another model.
+        """
+        saved = self.folder.state()
+        if saved is None:
+            return "nothing to go on from yet, so the run begins"
+        try:
+            self.state.restore(saved)
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            path = self.folder.path / "resume.pt"
+            raise RunError(f"{path} doesn't fit this model ({reason}): train into another folder") from None
+        return "the run is finished" if self.state.done else f"going on after epoch {self.state.epoch}"

@@ -1,0 +1,108 @@
+"""From a scene to what a browser reads: a description in JSON, and bytes."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mirada.matrix import AttentionMatrix
+from mirada.viewer import encode, pyramid
+from mirada.viewer.numbers import Edges, Measures, edges, measures
+from mirada.viewer.scene import Layer, Scene
+
+THUMB = 32
+"""Cells a side of the small map of a head."""
+WHOLE = 1 << 20
+"""Up to so many weights a head, the browser forms the whole head; beyond, what follows from all of it comes along."""
+_FAR = 256
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the browser gets."""
+
+    about: dict[str, Any]
+    blobs: dict[str, bytes]
+
+
+@torch.no_grad()
+def prepare(scene: Scene, budget: float) -> Prepared:
+    """The scene with all its numbers, in at most ``budget`` bytes where a picture of it from afar still fits."""
+    blobs: dict[str, bytes] = {}
+    commons = [_common(layer) for layer in scene.layers]
+    budget -= sum(common.size for common in commons)
+    total = sum(map(encode.weight_of, scene.layers))
+    described = []
+    for number, (layer, common) in enumerate(zip(scene.layers, commons, strict=True)):
+        body = encode.carry(layer, budget * encode.weight_of(layer) / total)
+        for name, blob in (common.blobs | body.blobs).items():
+            blobs[f"{number}-{name}"] = blob
+        described.append(describe(layer) | common.about | body.about)
+    return Prepared(about(scene, described), blobs)
+
+
+def about(scene: Scene, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """What belongs to no single layer, and the words, each list of them once."""
+    words: dict[tuple[str, ...], int] = {}
+    for layer, described in zip(scene.layers, layers, strict=True):
+        for side, of in (("query_words", layer.queries), ("key_words", layer.keys)):
+            described[side] = words.setdefault(tuple(of), len(words))
+    picture = scene.picture
+    return {
+        "title": scene.title,
+        "notes": list(scene.notes),
+        "words": list(words),
+        "layers": layers,
+        "image": None
+        if picture is None
+        else {"uri": picture.uri(), "size": picture.size, "grid": picture.grid, "first": picture.first},
+    }
+
+
+def describe(layer: Layer) -> dict[str, Any]:
+    """A layer's name and sizes."""
+    queries, keys = layer.size
+    return {"name": layer.name, "heads": layer.heads, "queries": queries, "keys": keys}
+
+
+def in_json(found: Measures) -> dict[str, list[float]]:
+    """The measures of each head."""
+    return {name: [round(number, 6) for number in values.tolist()] for name, values in vars(found).items()}
+
+
+def thumb_size(layer: Layer) -> tuple[int, ...]:
+    """Rows and columns of the small maps."""
+    return tuple(min(side, THUMB) for side in layer.size)
+
+
+def thumbs(layer: Layer) -> torch.Tensor:
+    """Small maps of all heads, (H, r, s)."""
+    rows, columns = thumb_size(layer)
+    return layer.matrix.tile((0, layer.size[0]), (0, layer.size[1]), (rows, columns)).float().cpu()
+
+
+def _common(layer: Layer) -> encode.Carried:
+    along = edges(layer.matrix)
+    described: dict[str, Any] = {"thumb": thumb_size(layer), "measures": in_json(measures(layer.matrix, along))}
+    blobs = {"thumbs": zlib.compress(thumbs(layer).half().numpy().astype("<f2").tobytes(), 6)}
+    if layer.size[0] * layer.size[1] > WHOLE:
+        far, blobs_from_afar = _from_afar(layer, along)
+        described |= far
+        blobs |= blobs_from_afar
+    return encode.Carried(described, blobs)
+
+
+def _from_afar(layer: Layer, along: Edges) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What can't be formed in the browser in no time: the edges, the normalisers, the map as a whole."""
+    records = encode.in_cells(layer.matrix, pyramid.finest(*layer.size, _FAR))
+    blobs = records.blobs | {"entropy": _floats(along.entropy), "received": _floats(along.received)}
+    if isinstance(layer.matrix, AttentionMatrix):
+        blobs["normalisers"] = _floats(layer.matrix.logsumexp())
+    return records.about, blobs
+
+
+def _floats(values: torch.Tensor) -> bytes:
+    return values.detach().cpu().float().numpy().astype("<f4").tobytes()

@@ -1,0 +1,222 @@
+"""What a live view asks, answered by the matrices themselves: float32 numbers, as bytes.
+
+| question | parameters | answer |
+|---|---|---|
+| overview | layer | entropy, sink, previous, concentration (H,) each; small maps (H, r, s) |
+| edges | layer, head | entropy (L,), received (S,) |
+| row | layer, head, query | (S,) |
+| column | layer, head, key | (L,) |
+| entry | layer, head, query, key | (1,) |
+| tile | layer, head, cell, row, column | up to 256 × 256 cells of cell × cell tokens |
+| parts | layer, head, query, first, after | q, keys, what the mask adds, values, context |
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from threading import Event, Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirada.kernels import plain
+from mirada.matrix import AttentionMatrix
+from mirada.viewer import pyramid
+from mirada.viewer.numbers import Edges, edges, measures
+from mirada.viewer.payload import about, describe, thumb_size, thumbs
+from mirada.viewer.scene import Matrix, Scene
+
+TILE = 256
+_DIRECT = 8
+"""Up to so many tokens a cell, a tile is formed when it is asked for; coarser ones are cut from the whole."""
+_PAGE = 64
+_GLANCE = 64
+"""So few cells a side take one product and no normalisers: a first picture, soon."""
+_KEPT = 8
+"""Heads whose whole maps are kept."""
+
+
+class Answers:
+    """Answers questions about a scene, from any number of threads.
+
+    What takes long and is asked again is found once: whoever asks second waits for the first.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._found: OrderedDict[tuple[Any, ...], Future[Any]] = OrderedDict()
+        self._lock = Lock()
+        self._closed = Event()
+
+    def close(self) -> None:
+        """Give up what is being computed."""
+        self._closed.set()
+
+    def about(self) -> dict[str, Any]:
+        """What a live page must know before it asks."""
+        return about(
+            self.scene, [describe(layer) | self._live(number) for number, layer in enumerate(self.scene.layers)]
+        )
+
+    @torch.no_grad()
+    def answer(self, question: str, given: Mapping[str, Any]) -> bytes:
+        """The answer to one question.
+
+        Raises:
+            ValueError: no such question, or a parameter that is missing, no whole number, or out of range.
+        """
+        answers: dict[str, Callable[[Mapping[str, Any]], Tensor]] = {
+            "overview": self._overview,
+            "edges": self._edges,
+            "row": self._row,
+            "column": self._column,
+            "entry": self._entry,
+            "tile": self._tile,
+            "parts": self._parts,
+        }
+        if question not in answers:
+            raise ValueError(f"no question is called {question[:40]!r}")
+        return answers[question](given).detach().cpu().float().contiguous().numpy().astype("<f4").tobytes()
+
+    def _live(self, number: int) -> dict[str, Any]:
+        layer = self.scene.layers[number]
+        live: dict[str, Any] = {"kind": "live", "bits": 32, "error": 0.0, "thumb": thumb_size(layer)}
+        if isinstance(layer.matrix, AttentionMatrix):
+            live |= {"scale": layer.matrix.scale, "query_width": layer.matrix.query.shape[-1]}
+            live |= {} if layer.value is None else {"value_width": layer.value.shape[-1]}
+        return live
+
+    # --- questions ---
+
+    def _overview(self, given: Mapping[str, Any]) -> Tensor:
+        number = self._number(given, "layer", len(self.scene.layers))
+        layer = self.scene.layers[number]
+
+        def find() -> Tensor:
+            each = [self._edges_of(number, head) for head in range(layer.heads)]
+            along = Edges(torch.stack([one.entropy for one in each]), torch.stack([one.received for one in each]))
+            return torch.cat([*vars(measures(layer.matrix, along)).values(), thumbs(layer).flatten()])
+
+        return self._once(("overview", number), find)
+
+    def _edges(self, given: Mapping[str, Any]) -> Tensor:
+        number, head, _ = self._head(given)
+        along = self._edges_of(number, head)
+        return torch.cat([along.entropy, along.received])
+
+    def _row(self, given: Mapping[str, Any]) -> Tensor:
+        *_, matrix = self._head(given)
+        return matrix.rows(torch.tensor([self._number(given, "query", matrix.shape[0])], device=matrix.device))[0]
+
+    def _column(self, given: Mapping[str, Any]) -> Tensor:
+        *_, matrix = self._head(given)
+        every = torch.arange(matrix.shape[0], device=matrix.device)
+        return matrix.entries(every, torch.full_like(every, self._number(given, "key", matrix.shape[1])))
+
+    def _entry(self, given: Mapping[str, Any]) -> Tensor:
+        *_, matrix = self._head(given)
+        at = [self._number(given, name, size) for name, size in zip(("query", "key"), matrix.shape, strict=True)]
+        return matrix.entries(*(torch.tensor([n], device=matrix.device) for n in at))
+
+    def _tile(self, given: Mapping[str, Any]) -> Tensor:
+        number, head, matrix = self._head(given, ready=False)
+        cell = self._number(given, "cell", 1 << 31)
+        if cell < 1 or cell & (cell - 1):
+            raise ValueError(f"cell must be a power of two, got {cell}")
+        starts = []
+        for name, size in zip(("row", "column"), matrix.shape, strict=True):
+            starts.append(TILE * self._number(given, name, -(-pyramid.cells(size, cell) // TILE)))
+        top, left = starts
+        if cell <= _DIRECT:
+            *_, matrix = self._head(given)
+            rows, columns = (
+                (at * cell, min((at + TILE) * cell, n)) for at, n in zip(starts, matrix.shape, strict=True)
+            )
+            return pyramid.part(matrix, cell, rows, columns)
+        return self._level(number, head, matrix, cell)[top : top + TILE, left : left + TILE]
+
+    def _level(self, number: int, head: int, matrix: Matrix, cell: int) -> Tensor:
+        cancelled = self._closed.is_set
+        if pyramid.cells(max(matrix.shape), cell) <= _GLANCE and ("levels", number, head) not in self._found:
+            return self._once(("glance", number, head, cell), lambda: pyramid.level(matrix, cell, cancelled))
+
+        def find() -> dict[int, Tensor]:
+            return pyramid.levels(self._head({"layer": number, "head": head})[-1], 2 * _DIRECT, cancelled)
+
+        levels = self._once(("levels", number, head), find)
+        # Beyond the level of a single cell there is nothing coarser to be seen.
+        return levels[min(cell, max(levels))]
+
+    def _parts(self, given: Mapping[str, Any]) -> Tensor:
+        number, head, matrix = self._head(given)
+        if not isinstance(matrix, AttentionMatrix):
+            raise ValueError("the queries and keys of this layer are not known")
+        queries, keys = matrix.shape
+        query = self._number(given, "query", queries)
+        first, after = self._number(given, "first", keys), self._number(given, "after", keys + 1)
+        if not first < after <= first + _PAGE:
+            raise ValueError(f"first and after must hold 1 to {_PAGE} keys between them, got {first} and {after}")
+        parts = [matrix.query[query], matrix.key[first:after].flatten(), _added(matrix, query, first, after)]
+        value = self.scene.layers[number].value
+        if value is not None:
+            context = plain.context(matrix.rows([query]), value[head])
+            parts += [value[head, first:after].flatten(), context.flatten()]
+        return torch.cat([part.float().cpu() for part in parts])
+
+    # --- what they need ---
+
+    def _head(self, given: Mapping[str, Any], ready: bool = True) -> tuple[int, int, Matrix]:
+        """One head; `ready`: with its normalisers found, once for all who ask."""
+        number = self._number(given, "layer", len(self.scene.layers))
+        layer = self.scene.layers[number]
+        head = self._number(given, "head", layer.heads)
+        matrix = self._once(("head", number, head), lambda: layer.matrix[head])
+        if ready and isinstance(matrix, AttentionMatrix):
+            self._once(("ready", number, head), matrix.logsumexp)
+        return number, head, matrix
+
+    def _edges_of(self, number: int, head: int) -> Edges:
+        _, _, matrix = self._head({"layer": number, "head": head})
+        return self._once(("edges", number, head), lambda: edges(matrix))
+
+    def _number(self, given: Mapping[str, Any], name: str, size: int) -> int:
+        """A parameter as a whole number from 0 up, less than ``size``."""
+        text = str(given.get(name, ""))
+        if not (text.isascii() and text.isdigit() and len(text) < 11 and int(text) < size):
+            raise ValueError(f"{name} must be a whole number from 0 to {size - 1}, got {text[:20]!r}")
+        return int(text)
+
+    def _once(self, key: tuple[Any, ...], find: Callable[[], Any]) -> Any:
+        with self._lock:
+            future = self._found.get(key)
+            mine = future is None
+            if future is None:
+                future = self._found[key] = Future()
+                self._forget()
+            self._found.move_to_end(key)
+        if mine:
+            try:
+                future.set_result(find())
+            except BaseException as error:
+                with self._lock:
+                    self._found.pop(key, None)
+                future.set_exception(error)
+        return future.result()
+
+    def _forget(self) -> None:
+        """Whole maps are large: those used longest ago go."""
+        large = [key for key in self._found if key[0] == "levels"]
+        for key in large[:-_KEPT]:
+            del self._found[key]
+
+
+def _added(matrix: AttentionMatrix, query: int, first: int, after: int) -> Tensor:
+    """What the mask adds to the scores of one query: 0, a bias, or −∞."""
+    if matrix.mask is None:
+        return torch.zeros(after - first)
+    visible, bias = matrix.mask.block(slice(query, query + 1), slice(first, after), matrix.device)
+    added = torch.zeros(1, after - first, device=matrix.device) if bias is None else bias.float()
+    return added.masked_fill(~visible, -torch.inf).expand(1, after - first)[0]

@@ -1,0 +1,182 @@
+"""What a view shows, brought into one form: layers of heads, the words along their edges, perhaps a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from mirada.masks import is_causal
+from mirada.masks.views import Part
+from mirada.matrix import AttentionMatrix
+from mirada.viewer.given import GivenWeights
+from mirada.viewer.image import Picture, as_picture
+
+Matrix = AttentionMatrix | GivenWeights
+Labels = Sequence[str] | tuple[Sequence[str], Sequence[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer's heads, for one item of the batch."""
+
+    name: str
+    matrix: Matrix
+    """(H, L, S)."""
+    value: Tensor | None
+    """(H, S, Ev), where it is known what the weights are applied to."""
+    queries: Sequence[str]
+    keys: Sequence[str]
+
+    @property
+    def heads(self) -> int:
+        """H."""
+        return self.matrix.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """L and S."""
+        return self.matrix.shape[-2], self.matrix.shape[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All that a view shows."""
+
+    layers: Sequence[Layer]
+    picture: Picture | None = None
+    title: str = "mirada"
+    notes: Sequence[str] = field(default=())
+
+
+def scene(
+    what: Any,
+    *,
+    labels: Labels | None = None,
+    image: Tensor | None = None,
+    patch: int | None = None,
+    item: int | tuple[int, ...] = 0,
+    title: str = "mirada",
+) -> Scene:
+    """The scene of some matrices; see `mirada.viewer.view` for what they may be."""
+    found = list(_named(what))
+    if not found:
+        raise ValueError(
+            "what: there is no attention in it to be shown (no sightings): run the model inside "
+            "`with mirada.watch(model) as records:` first"
+        )
+    notes: list[str] = []
+    layers = [_layer(name, one, value, labels, item, notes) for name, one, value in found]
+    picture = None if image is None else as_picture(image, patch, layers[0].size[1])
+    return Scene(tuple(layers), picture, title, tuple(dict.fromkeys(notes)))
+
+
+def _named(what: Any) -> Iterable[tuple[str, Matrix, Tensor | None]]:
+    """Each matrix with its name and, where there are any, the values that it weighs."""
+    for name, one in _pairs(what):
+        matrix = getattr(one, "matrix", one)
+        if isinstance(matrix, Tensor):
+            matrix = _given(matrix)
+        if not isinstance(matrix, Matrix):
+            raise TypeError(
+                f"what: {type(one).__name__} can't be shown, wanted AttentionMatrix, weights (..., L, S), "
+                "what mirada.watch has seen, a list or dictionary of these, or a run (mirada.load)"
+            )
+        yield str(getattr(one, "name", None) or name), matrix, getattr(one, "value", None)
+
+
+def _pairs(what: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(what, AttentionMatrix | Tensor) or hasattr(what, "matrix"):
+        return [("attention", what)]
+    if isinstance(what, Mapping):
+        return [(str(name), one) for name, one in what.items()]
+    if isinstance(what, Iterable) and not isinstance(what, str | bytes):
+        return [(f"layer {number}", one) for number, one in enumerate(what)]
+    return [("", what)]
+
+
+def _given(weights: Tensor) -> GivenWeights:
+    if weights.ndim < 2 or not weights.is_floating_point():
+        raise ValueError(
+            f"what: weights must be a floating tensor (..., L, S), got {weights.dtype} of {tuple(weights.shape)}"
+        )
+    return GivenWeights(weights.detach().float())
+
+
+def _layer(
+    name: str,
+    matrix: Matrix,
+    value: Tensor | None,
+    labels: Labels | None,
+    item: int | tuple[int, ...],
+    notes: list[str],
+) -> Layer:
+    *leading, queries, keys = matrix.shape
+    if queries == 0 or keys == 0:
+        raise ValueError(f"what: {name} has {queries} queries and {keys} keys, there is nothing to be seen")
+    index = _item(item, tuple(leading), name)
+    if any(size > 1 for size in leading[:-1]):
+        notes.append(f"Item {', '.join(map(str, index))} of a batch of {'×'.join(map(str, leading[:-1]))}.")
+    matrix = matrix[index] if index else matrix
+    if not leading:
+        matrix = _one_head(matrix)
+    elif leading[-1] == 0:
+        raise ValueError(f"what: {name} has no heads")
+    if value is not None:
+        value = _values(value, index, matrix.shape[0])
+    row_words, column_words = _words(labels, queries, keys, name)
+    return Layer(name, matrix, value, row_words, column_words)
+
+
+def _item(item: int | tuple[int, ...], leading: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """An index that leaves the heads, the last leading dimension, and nothing before them."""
+    batch = leading[:-1]
+    index = item if isinstance(item, tuple) else (item, *[0] * (len(batch) - 1))[: len(batch)]
+    if len(index) != len(batch) or any(not 0 <= at < size for at, size in zip(index, batch, strict=True)):
+        raise ValueError(f"item={item!r} is not in {name}'s batch of shape {batch}")
+    return index
+
+
+def _one_head(matrix: Matrix) -> Matrix:
+    if isinstance(matrix, GivenWeights):
+        return GivenWeights(matrix.weights[None])
+    mask = matrix.mask
+    if mask is not None and not is_causal(mask):
+        mask = Part(mask, 0, 0)  # it is fitted already, and must not be fitted again
+    return AttentionMatrix(matrix.query[None], matrix.key[None], mask, scale=matrix.scale)
+
+
+def _values(value: Tensor, index: tuple[int, ...], heads: int) -> Tensor | None:
+    """The values (H, S, Ev): with grouped queries one head of values serves several."""
+    value = value[index] if index and value.ndim > len(index) + 2 else value
+    value = value[None] if value.ndim == 2 else value
+    if value.ndim != 3 or value.shape[0] == 0 or heads % value.shape[0]:
+        return None
+    return value.repeat_interleave(heads // value.shape[0], 0)
+
+
+def _words(labels: Labels | None, queries: int, keys: int, name: str) -> tuple[Sequence[str], Sequence[str]]:
+    if labels is None:
+        numbers = [str(n) for n in range(max(queries, keys))]
+        return numbers[:queries], numbers[:keys]
+    if isinstance(labels, str):
+        raise TypeError("labels: one string was given, wanted a list with a string for each token")
+    pair = isinstance(labels, tuple) and len(labels) == 2 and not any(isinstance(part, str) for part in labels)
+    asking, asked = labels if pair else (labels, labels)
+    return _fitting(asking, asked, queries, f"{name}'s queries"), _fitting(asked, asking, keys, f"{name}'s keys")
+
+
+def _fitting(words: Any, others: Any, count: int, of: str) -> Sequence[str]:
+    """The one of two lists that is as long as it must be: an encoder's own layers are labelled by the source alone."""
+    for candidate in (words, others):
+        if len(candidate) == count:
+            return [_text(word) for word in candidate]
+    lengths = " and ".join(str(length) for length in dict.fromkeys((len(words), len(others))))
+    raise ValueError(f"labels: got {lengths}, wanted {count}, one for each of {of}; for two sides, a pair of lists")
+
+
+def _text(word: Any) -> str:
+    # Half a surrogate pair, as some tokenizers give it, is no character that a page could hold.
+    return str(word).encode("utf-8", "replace").decode("utf-8")

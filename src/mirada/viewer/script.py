@@ -1,0 +1,38 @@
+"""The one ES module, put together from the small files in `static`: no build step, no request for a second file."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from importlib.resources import files
+
+# In the order in which they stand on each other.
+PARTS = (
+    "dom", "colour", "codec", "matrix", "source", "live", "state", "save",
+    "heads", "tiles", "sheet", "map", "tokens", "image", "steps", "tryit", "frame", "hosts",
+)  # fmt: skip
+
+_IMPORT = re.compile(r"^import [^;]*? from \"\./\w+\.js\";\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
+
+
+@cache
+def module() -> str:
+    """The module's text. Its default export is what a notebook's widget wants; `show` is for a page."""
+    css = f"const CSS_TEXT = {json.dumps(part('view.css'))};"
+    parts = [_scoped(part(f"{name}.js")) for name in PARTS]
+    return "\n".join([css, *parts, "export { show };", "export default { render };", ""])
+
+
+def _scoped(text: str) -> str:
+    """A file in a scope of its own, as modules have it: only what it exports is seen by the others."""
+    exported = ", ".join(_EXPORT.findall(text))
+    body = _EXPORT.sub("", _IMPORT.sub("", text))
+    return f"const {{ {exported} }} = (() => {{\n{body}return {{ {exported} }};\n}})();"
+
+
+@cache
+def part(name: str) -> str:
+    """A file of `static`."""
+    return files("mirada.viewer").joinpath("static", name).read_text(encoding="utf-8")

@@ -1,0 +1,250 @@
+// The frame around the views: which of them, which layer, which heads; the theme; saving pictures.
+import { css, headColour } from "./colour.js";
+import { button, el } from "./dom.js";
+import { headsView } from "./heads.js";
+import { imageView } from "./image.js";
+import { mapView } from "./map.js";
+import { download, toPng, toSvg } from "./save.js";
+import { formedAtOnce } from "./source.js";
+import { State, isolateHead, toggleHead } from "./state.js";
+import { stepsView } from "./steps.js";
+import { tokensView } from "./tokens.js";
+import { tryView } from "./tryit.js";
+
+const VIEWS = {
+  heads: { title: "Heads", make: headsView, when: (about) => !isSingle(about) },
+  map: { title: "Map", make: mapView },
+  tokens: { title: "Tokens", make: tokensView },
+  image: { title: "Image", make: imageView, when: (about) => Boolean(about.image) },
+  steps: { title: "Steps", make: stepsView },
+  tryit: { title: "Try it", make: tryView, when: (about) => Object.keys(about.trials ?? {}).length > 0 },
+};
+
+const KEYS = [
+  ["1 … 9", "a view"], ["[ and ]", "the layer before, the layer after"], [", and .", "the head before, the head after"],
+  ["arrows", "within a view: from head to head, token to token, patch to patch"], ["+  −  0", "on the map: in, out, all of it"],
+  ["Enter, Escape", "hold a token, let go"], ["t", "light or dark"], ["?", "this list"],
+];
+
+let frames = 0;
+
+/** One head in all. */
+function isSingle({ layers }) {
+  return layers.length * layers[0].heads === 1;
+}
+
+/** Puts a whole view into a shadow root. */
+export function frame(root, about, layers, hints) {
+  const eye = new Eye(root, about, layers, hints);
+  return eye;
+}
+
+class Eye {
+  constructor(root, about, layers, { dark, ask, alone = false }) {
+    Object.assign(this, { about, layers, ask, alone, id: `eye-${frames++}`, made: {} });
+    const heads = new Set(Array.from({ length: layers[0].about.heads }, (_, n) => n));
+    this.state = new State({ view: isSingle(about) ? "map" : "heads", layer: 0, head: 0, heads, query: 0, key: 0, dark });
+    // On a page of its own the title is the page's; among other things it stands below their headings.
+    this.heading = alone ? "h2" : "h4";
+    this.names = Object.keys(VIEWS).filter((name) => VIEWS[name].when?.(about) ?? true);
+    this.status = el("p", { class: "status", role: "status" });
+    this.stage = el("div", { class: "stage", role: "tabpanel", tabIndex: -1 });
+    this.chips = el("div", { class: "chips", role: "group", aria: { label: "Heads: click switches one on or off, double click or shift leaves it alone" } });
+    this.tabs = this.tabList();
+    this.chips.hidden = isSingle(about);
+    this.frame = el("section", { class: "frame", aria: { label: about.title } }, this.header(), this.stage, this.footer());
+    root.append(this.frame);
+    this.frame.addEventListener("keydown", (event) => this.key(event));
+    this.state.on((changed) => this.changed(changed));
+    this.theme();
+    this.drawChips();
+    this.turn();
+  }
+
+  // --- what views ask ---
+
+  words(list) {
+    return this.about.words[list];
+  }
+
+  dark() {
+    return this.state.get("dark");
+  }
+
+  /** The frame's colours for canvases, which know no style sheets. */
+  ink() {
+    return this.dark()
+      ? { ink: "#e7eaec", soft: "#a3b0b9", line: "#2b363f", accent: "#6cc0ee", warm: "#ff9d5c", warmBytes: [255, 157, 92] }
+      : { ink: "#1d2a35", soft: "#56636d", line: "#d8d6cd", accent: "#00629b", warm: "#b34700", warmBytes: [179, 71, 0] };
+  }
+
+  say(text) {
+    this.status.textContent = text;
+    this.status.toggleAttribute("data-warning", true);
+  }
+
+  // --- the frame ---
+
+  header() {
+    const layer = el("div", { class: "layer group" }, button("‹", () => this.stepLayer(-1), { aria: { label: "layer before" } }), (this.layerName = el("span", { class: "layer-name", aria: { live: "polite" } })), button("›", () => this.stepLayer(1), { aria: { label: "layer after" } }));
+    layer.hidden = this.layers.length === 1;
+    const tools = el("div", { class: "tools group" },
+      button("PNG", () => this.save("png"), { title: "Save this view as a picture (PNG)" }),
+      button("SVG", () => this.save("svg"), { title: "Save this view as a picture (SVG)" }),
+      (this.themeButton = button("◐", () => this.state.set({ dark: !this.dark() }), { aria: { label: "light or dark" }, title: "Light or dark" })),
+      button("?", () => this.help(), { aria: { label: "keys" }, title: "Keys" }));
+    return el("header", { class: "head" }, el(this.alone ? "h1" : "h3", { class: "title", text: this.about.title, title: this.about.title }), this.tabs, layer, this.chips, tools);
+  }
+
+  tabList() {
+    const tabs = this.names.map((name) => button(VIEWS[name].title, () => this.state.set({ view: name }), { role: "tab", data: name, id: `${this.id}-tab-${name}` }));
+    const list = el("div", { class: "tabs", role: "tablist", aria: { label: "Views" } }, ...tabs);
+    list.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const next = (this.names.indexOf(this.state.get("view")) + step + this.names.length) % this.names.length;
+      this.state.set({ view: this.names[next] });
+      tabs[next].focus();
+    });
+    return list;
+  }
+
+  footer() {
+    const notes = [...this.about.notes].join(" ");
+    this.precision = el("p", { class: "precision" });
+    return el("footer", { class: "foot" }, this.precision, notes ? el("p", { text: notes }) : null, this.status);
+  }
+
+  drawChips() {
+    const { heads } = this.layers[this.state.get("layer")].about;
+    if (this.chips.childElementCount !== heads) {
+      this.chips.replaceChildren(...Array.from({ length: heads }, (_, head) => this.chip(head)));
+    }
+    [...this.chips.children].forEach((chip, head) => {
+      const on = this.state.get("heads").has(head);
+      chip.setAttribute("aria-pressed", String(on));
+      chip.style.setProperty("--head", css(headColour(head, this.dark())));
+      chip.toggleAttribute("data-current", head === this.state.get("head"));
+    });
+  }
+
+  chip(head) {
+    const isolate = () => isolateHead(this.state, head, this.layers[this.state.get("layer")].about.heads);
+    return button(String(head), null, {
+      class: "chip", aria: { label: `head ${head}`, pressed: "true" },
+      on: { click: (event) => (event.shiftKey ? isolate() : this.touch(head)), dblclick: isolate },
+    });
+  }
+
+  /** In Tokens and Image a click switches a head on or off; where one head is shown, it chooses that head. */
+  touch(head) {
+    if (["tokens", "image"].includes(this.state.get("view"))) toggleHead(this.state, head);
+    this.state.set({ head });
+  }
+
+  theme() {
+    this.frame.dataset.theme = this.dark() ? "dark" : "light";
+  }
+
+  stepLayer(by) {
+    const layer = (this.state.get("layer") + by + this.layers.length) % this.layers.length;
+    const count = this.layers[layer].about.heads;
+    const changes = { layer, head: Math.min(this.state.get("head"), count - 1) };
+    const { queries, keys } = this.layers[layer].about;
+    changes.query = Math.min(this.state.get("query"), queries - 1);
+    changes.key = Math.min(this.state.get("key"), keys - 1);
+    if (count !== this.layers[this.state.get("layer")].about.heads) changes.heads = new Set(Array.from({ length: count }, (_, n) => n));
+    this.state.set(changes);
+  }
+
+  stepHead(by) {
+    const { heads } = this.layers[this.state.get("layer")].about;
+    this.state.set({ head: (this.state.get("head") + by + heads) % heads });
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
+    const view = this.names[Number(event.key) - 1];
+    if (view) this.state.set({ view });
+    else if (event.key === "[") this.stepLayer(-1);
+    else if (event.key === "]") this.stepLayer(1);
+    else if (event.key === ",") this.stepHead(-1);
+    else if (event.key === ".") this.stepHead(1);
+    else if (event.key === "t") this.state.set({ dark: !this.dark() });
+    else if (event.key === "?") this.help();
+    else return;
+    // A notebook has keys of its own.
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  changed(changed) {
+    if (changed.has("dark")) this.theme();
+    if (changed.has("layer") || changed.has("view")) this.status.textContent = "";
+    if (["layer", "heads", "head", "dark"].some((name) => changed.has(name))) this.drawChips();
+    if (changed.has("view") || changed.has("layer")) this.turn();
+    const { stale, current } = this;
+    for (const name of Object.keys(this.made)) {
+      // A view that isn't seen hears of changes when it is seen again.
+      if (name !== current) for (const one of changed) (stale[name] ??= new Set()).add(one);
+    }
+    this.made[current]?.update(changed);
+  }
+
+  /** Shows the chosen view; it is made when it is first asked for. */
+  turn() {
+    const name = this.state.get("view");
+    this.stale ??= {};
+    this.describe();
+    if (this.current === name) return;
+    this.current = name;
+    const isNew = !this.made[name];
+    this.made[name] ??= VIEWS[name].make(this);
+    this.stage.replaceChildren(this.made[name].element);
+    this.stage.setAttribute("aria-labelledby", `${this.id}-tab-${name}`);
+    this.names.forEach((one, n) => {
+      const tab = this.tabs.children[n];
+      tab.setAttribute("aria-selected", String(one === name));
+      tab.tabIndex = one === name ? 0 : -1;
+    });
+    if (!isNew && this.stale[name]) this.made[name].update(this.stale[name]);
+    delete this.stale[name];
+    this.made[name].shown?.();
+  }
+
+  describe() {
+    const layer = this.layers[this.state.get("layer")].about;
+    this.layerName.textContent = layer.name;
+    this.layerName.title = layer.name;
+    this.precision.textContent = precision(layer);
+  }
+
+  async save(kind) {
+    const background = this.dark() ? "#10161b" : "#fbfaf6";
+    const name = `mirada-${this.state.get("view")}-layer${this.state.get("layer")}-head${this.state.get("head")}.${kind}`;
+    const blob = kind === "png" ? await toPng(this.stage, background) : new Blob([toSvg(this.stage, background)], { type: "image/svg+xml" });
+    download(blob, name);
+  }
+
+  help() {
+    this.dialog ??= this.frame.appendChild(el("dialog", { class: "help", aria: { label: "Keys" } },
+      el(this.heading, { text: "Keys" }), el("dl", {}, ...KEYS.flatMap(([key, says]) => [el("dt", { text: key }), el("dd", { text: says })])),
+      button("Close", () => this.dialog.close())));
+    this.dialog.showModal();
+  }
+}
+
+/** How true the numbers are, in words. */
+function precision({ kind, bits, error, cell, queries, keys, levels, query_width: width }) {
+  const size = `${queries.toLocaleString("en")} × ${keys.toLocaleString("en")}`;
+  const within = error > 0 ? `within 1/${Math.floor(1 / error).toLocaleString("en")} of each row's largest weight` : "";
+  if (kind === "live") return `${size}, live: every number is computed by the model's side as it is asked for, in its own precision.`;
+  if (kind === "cells") return `${size}: detail ends at ${cell} × ${cell} tokens a cell, ${within.replace("weight", "cell")}; single weights are not in this page.`;
+  const far = levels?.[0];
+  const between = far > 2 * formedAtOnce(width) ? ` Records from afar, cells of more than ${formedAtOnce(width)} tokens are drawn from cells of ${far}.` : "";
+  if (kind === "weights") return bits === 32 ? `${size} weights as they were given, in 32 bits.` : `${size} weights in 8 bits, ${within}.`;
+  if (bits === 32) return `${size}: weights are formed here from the model's own queries and keys, in 32 bits.${between}`;
+  return `${size}: weights are formed here from the model's queries and keys in ${bits} bits, ${within}.${between}`;
+}

@@ -1,0 +1,158 @@
+"""The view itself: made of matrices, saved as a page, served, or shown in a notebook."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mirada.viewer import page
+from mirada.viewer.exhibit import Exhibit, Exhibitor
+from mirada.viewer.notebook import widget
+from mirada.viewer.payload import about, describe, prepare
+from mirada.viewer.playground import Trial
+from mirada.viewer.queries import Answers
+from mirada.viewer.scene import Labels, Scene, scene
+from mirada.viewer.server import Server
+
+MEGABYTE = 1_000_000
+_OVERHEAD = 4 / 3  # base64
+_TAGS, _MEASURES = 3000, 100  # bytes a layer and a head: a little more than what describes them takes
+
+
+class View:
+    """What has been looked at, ready to be looked into; made by `mirada.view`."""
+
+    def __init__(self, shown: Scene, height: int = 680, trials: Mapping[str, Trial] | None = None) -> None:
+        self.scene = shown
+        self.height = height
+        self.trials = trials or {}
+
+    def save(self, path: str | os.PathLike[str], *, budget: float = 20.0) -> Path:
+        """Write a page that carries all it shows and asks for nothing.
+
+        Args:
+            path: of the HTML file.
+            budget: at most so many megabytes (10⁶ bytes). What doesn't fit as it is, is carried in fewer bits, or from
+                further away; the page says how true its numbers are and where its detail ends.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: the budget is not even enough for the page without any attention in it.
+            OSError: the file can't be written.
+        """
+        bare = about(self.scene, [describe(layer) for layer in self.scene.layers])
+        needed = page.length_without(bare) + sum(_TAGS + _MEASURES * layer.heads for layer in self.scene.layers)
+        room = budget * MEGABYTE - needed
+        if not room > 0:
+            raise ValueError(f"budget={budget} MB is too small, the bare page takes {needed / MEGABYTE:.2f}")
+        text = page.saved(prepare(self.scene, room / _OVERHEAD))
+        size = len(text.encode()) / MEGABYTE
+        if size > budget:
+            raise ValueError(f"budget={budget} MB is too small, {size:.2f} are needed for these heads seen from afar")
+        return page.write(path, text)
+
+    def widget(self) -> Any:
+        """The view as a notebook's widget; a notebook shows it by itself where a cell ends with the view.
+
+        Raises:
+            RuntimeError: the extra `notebook` (anywidget) is missing.
+        """
+        return widget(Answers(self.scene), self.height, self.trials)
+
+    def _repr_mimebundle_(self, **given: Any) -> Any:
+        return self.widget()._repr_mimebundle_(**given)
+
+    def serve(self, *, port: int = 0, browser: bool = True, say: Callable[[str], None] = print) -> None:
+        """Serve a live page on this machine until Ctrl-C: what it shows is computed as it is asked for, at any length.
+
+        Args:
+            port: 0 takes any that is free.
+            browser: open the page.
+            say: gets the page's address.
+
+        Raises:
+            ValueError: the port is taken.
+            RuntimeError: the extra `view` (starlette, uvicorn) is missing.
+        """
+        server = Server(Answers(self.scene), port, self.trials)
+
+        def ready() -> None:
+            say(f"{server.address}  (Ctrl-C stops)")
+            if browser and not _opened(server.address):
+                say("no browser could be opened: open this address by hand")
+
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(ready)
+        server.close()
+
+
+def _opened(address: str) -> bool:
+    import webbrowser
+
+    with contextlib.suppress(webbrowser.Error, OSError):
+        return webbrowser.open(address)
+    return False
+
+
+def view(
+    what: Any,
+    *,
+    labels: Labels | None = None,
+    image: Tensor | None = None,
+    patch: int | None = None,
+    item: int | tuple[int, ...] = 0,
+    title: str | None = None,
+    height: int = 680,
+    trials: Mapping[str, Trial] | None = None,
+) -> View:
+    """Look into attention: heads, map, tokens, image, steps.
+
+    Args:
+        what: an `AttentionMatrix` (..., heads, L, S), weights (..., heads, L, S) as a tensor, what `mirada.watch` has
+            seen, or a list or a dictionary (name: layer) of these, one a layer. Or a run of one of the five systems,
+            which brings labels, image, title and trials along; what is given here goes before them.
+        labels: a string for each token; for two sides, a pair (of the queries, of the keys). They are shown as text,
+            whatever is in them. Layers over the source alone take whichever of the two is as long.
+        image: the picture that the tokens are patches of: (H, W), (1, H, W), (3, H, W) or (H, W, 3).
+        patch: side of a patch in pixels; found from the number of tokens if left out.
+        item: which of a batch; of a run, which of its test examples.
+        title: above the view; "mirada" if left out.
+        height: in pixels, in a notebook.
+        trials: what can be tried by hand when the view is served, by name.
+
+    Raises:
+        ValueError: nothing to be shown, labels of the wrong length, an image that the tokens don't fit, a run whose
+            model has no attention.
+        TypeError: something that is no attention.
+        RunError: a run without weights.
+
+    >>> import mirada, tempfile, torch
+    >>> seen = mirada.AttentionMatrix(torch.randn(2, 3, 4), torch.randn(2, 3, 4))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = mirada.view(seen, labels=["the", "cat", "sat"]).save(f"{folder}/page.html")
+    ...     path.name
+    'page.html'
+    """
+    if isinstance(what, Exhibitor):
+        what, item = what.exhibit(_example(item)), 0
+    if isinstance(what, Exhibit):
+        labels = what.labels if labels is None else labels
+        image, patch = (what.image, what.patch) if image is None else (image, patch)
+        title = what.title if title is None else title
+        trials = what.trials if trials is None else trials
+        what = what.layers
+    shown = scene(what, labels=labels, image=image, patch=patch, item=item, title="mirada" if title is None else title)
+    return View(shown, height, trials)
+
+
+def _example(item: int | tuple[int, ...]) -> int:
+    if isinstance(item, tuple):
+        raise TypeError(f"item={item!r}: a run's test examples are numbered, wanted an integer")
+    return item
