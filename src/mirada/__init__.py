@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mirada.flow import rollout as rollout
     from mirada.matrix import AttentionMatrix as AttentionMatrix
     from mirada.matrix import attention as attention
+    from mirada.models import look as look
     from mirada.tracing import trace as trace
     from mirada.viewer import view as view
     from mirada.watching import watch as watch
@@ -34,6 +35,7 @@ _DEFINED_IN = {
     "Run": "experiment",
     "attention": "matrix",
     "load": "experiment",
+    "look": "models",
     "rollout": "flow",
     "trace": "tracing",
     "train": "experiment",
@@ -49,6 +51,7 @@ __all__ = [
     "attention",
     "interventions",
     "load",
+    "look",
     "masks",
     "nn",
     "rollout",

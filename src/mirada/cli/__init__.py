@@ -32,6 +32,7 @@ _COMMANDS = {
     "predict": ("mirada.cli.runs:predict", "Ask a run about inputs, and see where it looks."),
     "plot": ("mirada.cli.runs:plot", "Draw the pictures of a run."),
     "view": ("mirada.cli.view:view", "Look into a run's attention, in a live page."),
+    "look": ("mirada.cli.look:look", "Open a transformers model and see what it attends to."),
     "walkthrough": ("mirada.cli.walkthrough:walkthrough", "Show attention and its masks step by step."),
 }
 for position, (name, (where, summary)) in enumerate(_COMMANDS.items()):

@@ -1,0 +1,134 @@
+"""`mirada.look`: a transformers model, its input, and the view of what it attends to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mirada.interventions import Edit
+from mirada.models import running
+from mirada.models.inputs import Prepared, prepare
+from mirada.models.opening import OpenModel, open_model, with_readers
+from mirada.models.predictions import Prediction, predictions
+from mirada.models.running import Keep
+from mirada.models.scenes import scene_of
+from mirada.models.sides import sides
+from mirada.models.strongest import Head, measured, short, strongest
+from mirada.viewer import View
+from mirada.watching import Records
+
+DECODED = 20
+"""Tokens that a decoder beside an encoder writes if it isn't told how many."""
+
+
+class ModelView(View):
+    """The view of a model's attention on one input; made by `mirada.look`."""
+
+    def __init__(
+        self, opened: OpenModel, prepared: Prepared, records: Records, output: Any, notes: Sequence[str]
+    ) -> None:
+        super().__init__(scene_of(records, prepared, title=opened.title, notes=tuple(notes)))
+        self.opened = opened
+        self.prepared = prepared
+        self.records = records
+        """Every attention call, as `mirada.watch` records it."""
+        self.predictions: list[Prediction] = predictions(opened, prepared, output)
+        """The next token, the tokens behind masks, or the class, most probable first."""
+        self.notes = tuple(notes)
+
+    def summaries(self) -> dict[str, dict[str, Tensor]]:
+        """The summaries (heads,) of each layer, by its short name."""
+        return {
+            name: _measured(record, self.prepared)
+            for name, record in zip(short(r.name for r in self.records), self.records, strict=True)
+        }
+
+    def strongest(self, count: int = 5) -> dict[str, list[Head]]:
+        """The strongest heads of each summary."""
+        return strongest(self.summaries(), count)
+
+
+def look(
+    model: str | os.PathLike[str] | nn.Module | OpenModel,
+    inputs: Any = None,
+    *,
+    tokenizer: Any = None,
+    image: Any = None,
+    sound: Any = None,
+    chat: bool = False,
+    generate: int | None = None,
+    layers: Any = None,
+    heads: Any = None,
+    edit: Edit | Sequence[Edit] = (),
+    keep: Keep | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+) -> ModelView:
+    """Open a transformers model and see what it attends to on one input.
+
+    Args:
+        model: a folder, a ``.gguf`` file or a hub name; or a model that is open already.
+        inputs: a text; the path, PIL image, pixels (H, W, 3) or samples (n,) of a model of images or sound; or a
+            mapping of the model's own inputs, for one example.
+        tokenizer: of a model that is open already: tokenizer, image processor, feature extractor, or processor.
+        image: beside the text, for a model that takes both.
+        sound: beside the text, for a model that takes both.
+        chat: the text is what a user says; the tokenizer's chat template goes around it.
+        generate: so many tokens are written after the text first, the most probable each time. 0 if left out; 20 for a
+            decoder beside an encoder.
+        layers: as of `mirada.watch`.
+        heads: as of `mirada.watch`.
+        edit: interventions, as of `mirada.watch`; they hold for the watched pass, not for ``generate``.
+        keep: ``"inputs"``: every weight can be seen; ``"statistics"``: a coarse map and summaries of each head. If left
+            out, statistics where the inputs would not fit into memory, and the view says so.
+        device: where the model goes; the CPU if left out.
+        dtype: "auto", "float32", "bfloat16", …; float32 on the CPU if left out.
+        revision: of a hub name.
+
+    Returns:
+        A `View`, with ``records``, ``predictions`` and ``strongest()``.
+
+    Raises:
+        ValueError: no such model, pickled weights, a model that needs its own code, no tokenizer, a text of 0 tokens,
+            no image, an input that the model doesn't take.
+        RuntimeError: the extra `models` (transformers) is missing.
+    """
+    opened = _opened(model, tokenizer, device=device, dtype=dtype, revision=revision)
+    prepared = prepare(opened, inputs, image=image, sound=sound, chat=chat)
+    count = generate if generate is not None else DECODED if opened.decodes else 0
+    given = isinstance(inputs, dict) and "decoder_input_ids" in inputs
+    prepared = prepared if given else running.extended(opened, prepared, count)
+    notes = []
+    if keep is None:
+        keep = "inputs" if running.kept_whole(opened, prepared) else "statistics"
+        if keep == "statistics":
+            size = running.needed(opened, prepared) / 2**30
+            notes.append(
+                f"Too long to keep whole ({size:.1f} GiB): a map of 64 × 64 parts of each head (or keep='inputs')."
+            )
+    records, output = running.run(opened, prepared, keep=keep, layers=layers, heads=heads, edit=edit)
+    return ModelView(opened, prepared, records, output, notes)
+
+
+def _opened(model: Any, tokenizer: Any, **where: Any) -> OpenModel:
+    if isinstance(model, OpenModel):
+        return model
+    if isinstance(model, nn.Module):
+        unused = [name for name, value in where.items() if value is not None]
+        if unused:
+            raise ValueError(f"{unused[0]}: the model is open already, it goes with a name or folder")
+        return with_readers(model, tokenizer)
+    opened = open_model(model, **where)
+    return opened if tokenizer is None else with_readers(opened.model, tokenizer, opened.title)
+
+
+def _measured(record: Any, prepared: Prepared) -> dict[str, Tensor]:
+    if record.inputs is None:
+        return dict(record.answers["summaries"])
+    with torch.no_grad():
+        return measured(record.matrix, sides(record.name, record.shape[-2], record.shape[-1], prepared).ids)
