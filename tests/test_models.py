@@ -191,3 +191,22 @@ def test_a_text_too_long_for_memory_is_watched_by_its_statistics(saved, monkeypa
     torch.testing.assert_close(view.records[0].answers["map"][0, :, 0, 0], first)
     for name, value in whole.summaries()["0"].items():
         torch.testing.assert_close(view.summaries()["0"][name], value, rtol=0, atol=1e-5)
+
+
+def test_importance_of_a_language_models_heads_is_its_gates_gradient(saved):
+    """In float64: what the output projection takes from a head is multiplied with its gate."""
+    view = mirada.look(saved("GPT-2"), TEXT, dtype="float64")
+    model, inputs = view.opened.model, view.prepared.inputs
+    with mirada.watch(model) as records:
+        score = model(**inputs).logits[0, -1].log_softmax(-1)[5]
+    found = records.importance(score)
+    weight, step = model.transformer.h[1].attn.c_proj.weight, 1e-4
+    for head in range(4):
+        rows, values = slice(8 * head, 8 * head + 8), []
+        for by in (step, -step):
+            with torch.no_grad():
+                kept = weight[rows].clone()
+                weight[rows] *= 1 + by
+                values.append(float(model(**inputs).logits[0, -1].log_softmax(-1)[5]))
+                weight[rows] = kept
+        assert found[1, head].item() == pytest.approx(abs(values[0] - values[1]) / (2 * step), abs=1e-6)

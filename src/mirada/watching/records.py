@@ -232,6 +232,32 @@ class Records(Sequence[AttentionRecord]):
 
         return through_layers(self.records, score, position)
 
+    def importance(self, score: Tensor) -> Tensor:
+        """How much each head counts for a score, by one backward pass: |∂score/∂gate| (Michel et al. 2019).
+
+        A gate at 1 multiplies the head's context. The gates of several examples are apart; their absolute gradients are
+        summed: with the mean loss of a batch as the score, this is Michel's mean over examples.
+
+        Args:
+            score: a scalar that the watched model computed, under grad: a loss or a logit.
+
+        Returns:
+            (calls, heads), a row for each attention call, in the order of the calls: of most models, a row a layer.
+
+        Raises:
+            ValueError: no graph; calls that differ in their number of heads.
+
+        >>> import mirada
+        >>> model = torch.nn.MultiheadAttention(8, 2)
+        >>> with mirada.watch(model) as records:
+        ...     output, _ = model(*[torch.randn(3, 1, 8)] * 3)
+        >>> records.importance(output.sum()).shape
+        torch.Size([1, 2])
+        """
+        from mirada.watching.importance import importance
+
+        return importance(self.records, score)
+
     def __repr__(self) -> str:
         from mirada.watching.report import table
 

@@ -71,6 +71,12 @@ class Relevance:
 
 def relevances(records: Sequence[AttentionRecord], score: Tensor) -> list[Relevance]:
     """The relevance of each call for a score, from one backward pass that leaves the graph as it was."""
+    gradients = context_gradients(records, score)
+    return [Relevance(record, gradient) for record, gradient in zip(records, gradients, strict=True)]
+
+
+def context_gradients(records: Sequence[AttentionRecord], score: Tensor) -> list[Tensor]:
+    """∂score/∂context of each call, shaped as its context, from one backward pass that leaves the graph as it was."""
     if not isinstance(score, Tensor) or score.numel() != 1 or not score.requires_grad:
         raise ValueError(
             "score must be a single number with a graph: a logit that the watched model computed with gradients on"
@@ -84,8 +90,8 @@ def relevances(records: Sequence[AttentionRecord], score: Tensor) -> list[Releva
     contexts = [record.context for record in records if record.context is not None]
     gradients = torch.autograd.grad(score.reshape(()), contexts, retain_graph=True, allow_unused=True)
     return [
-        Relevance(record, torch.zeros_like(context) if gradient is None else gradient)
-        for record, context, gradient in zip(records, contexts, gradients, strict=True)
+        torch.zeros_like(context) if gradient is None else gradient
+        for context, gradient in zip(contexts, gradients, strict=True)
     ]
 
 
