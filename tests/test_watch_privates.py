@@ -8,7 +8,7 @@ from torch import nn
 
 import mirada
 from attending import Direct
-from mirada.watching import UnseenAttention, catching, flex, modules, sdpa, transforms
+from mirada.watching import UnseenAttention, flex, functorch, intercept, modules, sdpa
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def x():
 def test_this_torch_has_them_all():
     assert None not in (sdpa._choice, sdpa.multi_head_attention_forward, modules._graph_task)
     assert modules._CALL is not None
-    assert transforms._can_look
-    assert catching._mode_further_out() is None
+    assert functorch._can_look
+    assert intercept._mode_further_out() is None
 
 
 def test_without_its_choice_of_kernel_the_table_says_less(x, monkeypatch):
@@ -42,7 +42,7 @@ def test_without_a_way_into_its_own_layer_it_is_named(x, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_without_a_look_into_transforms_they_are_refused_and_the_rest_is_seen(x, monkeypatch):
-    monkeypatch.setattr(transforms, "_is_stand_in", transforms._refused)
+    monkeypatch.setattr(functorch, "_is_stand_in", functorch._refused)
     with mirada.watch(model := Direct()) as records:
         model(x)
     assert len(records) == 1

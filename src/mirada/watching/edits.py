@@ -11,10 +11,10 @@ from torch import Tensor
 
 from mirada.masks import Mask, as_mask
 from mirada.matrix import attention
-from mirada.watching.calls import Call
-from mirada.watching.filters import check_heads, check_layers, in_layers, resolve_heads
-from mirada.watching.rules import OnHeads, OnlyHides
-from mirada.watching.transforms import unseen
+from mirada.watching.call import Call
+from mirada.watching.functorch import unseen
+from mirada.watching.masks import OnHeads, OnlyHides
+from mirada.watching.select import check_heads, check_layers, in_layers, resolve_heads
 
 Layers = int | str | Iterable[int | str] | None
 Heads = int | Iterable[int] | None

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mirada.kernels.autocast import computed_in
-from mirada.watching.calls import Call
-from mirada.watching.rules import FlexMask
+from mirada.watching.call import Call
+from mirada.watching.masks import FlexMask
 
 
 def read(

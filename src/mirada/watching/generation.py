@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mirada.masks import Mask, causal, dense, is_causal
-from mirada.watching.calls import Call
+from mirada.watching.call import Call
 from mirada.watching.keeping import Kept, Memory
 from mirada.watching.records import AttentionRecord, Inputs
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mirada.watching import sdpa, transforms
+from mirada.watching import functorch, sdpa
 from mirada.watching.keeping import Kept, Memory
 from mirada.watching.modules import Followed
 from mirada.watching.records import AttentionRecord, Inputs
@@ -31,7 +31,7 @@ class Glance:
 
     def __call__(self) -> AttentionRecord:
         """What was seen."""
-        with transforms.unseen():
+        with functorch.unseen():
             call = sdpa.call(*self.args, **self.kwargs, **self.computed)
             query, key, value = (Kept(Memory(t, 0), t.shape[-2]) for t in (call.query, call.key, call.value))
             masks = tuple(Kept(Memory(mask.detach(), 0)) for mask in call.masks)
@@ -43,7 +43,7 @@ class Glance:
 
 def can_wait(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether the arguments of a call will later be what they are now, or tell that they aren't."""
-    if transforms.going_on():
+    if functorch.going_on():
         return False
     mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
     if mask is not None and mask.requires_grad:

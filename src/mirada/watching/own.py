@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mirada.kernels.autocast import computed_in
 from mirada.masks import Mask
-from mirada.watching.calls import Call
-from mirada.watching.transforms import unseen
+from mirada.watching.call import Call
+from mirada.watching.functorch import unseen
 
 
 def read(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mirada.masks import Mask
 from mirada.matrix import AttentionMatrix
-from mirada.watching.calls import Call
+from mirada.watching.call import Call
 from mirada.watching.keeping import Kept
 
 if TYPE_CHECKING:

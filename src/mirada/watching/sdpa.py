@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend
 
 from mirada.kernels.autocast import computed_in
 from mirada.masks import Mask, causal
-from mirada.watching.calls import Call
+from mirada.watching.call import Call
 
 
 def read(*args: Any, **kwargs: Any) -> Call:

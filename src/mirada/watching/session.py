@@ -14,20 +14,20 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from mirada.masks import is_causal
+from mirada.watching import compile, flex, functorch, report, sdpa
 from mirada.watching import edits as editing
-from mirada.watching import flex, report, sdpa, stance, transforms
-from mirada.watching.calls import Call
-from mirada.watching.catching import Catcher
+from mirada.watching.call import Call
 from mirada.watching.edits import Edit
-from mirada.watching.filters import check_heads, check_layers, in_layers, resolve_heads, take_heads
+from mirada.watching.functorch import unseen
 from mirada.watching.glance import Glance, can_wait
+from mirada.watching.gqa import unpacked
+from mirada.watching.intercept import Catcher
 from mirada.watching.keeping import Keeper
+from mirada.watching.masks import OfHeads
 from mirada.watching.modules import Followed, Modules, in_backward
-from mirada.watching.packed import unpacked
 from mirada.watching.questions import Inquiry, Question, inquiry
 from mirada.watching.records import AttentionRecord, Inputs, Records
-from mirada.watching.rules import OfHeads
-from mirada.watching.transforms import unseen
+from mirada.watching.select import check_heads, check_layers, in_layers, resolve_heads, take_heads
 
 Keep = Literal["inputs", "statistics"]
 
@@ -74,8 +74,8 @@ class Watch:
         if self._state != "new":
             raise ValueError(f"this watch is {self._state}: a watch is for one block, call mirada.watch(model) again")
         with ExitStack() as entered:
-            if stance.enter():
-                entered.callback(stance.leave)
+            if compile.enter():
+                entered.callback(compile.leave)
             entered.callback(self._modules.detach)
             self._modules.attach()
             entered.enter_context(Catcher(self))
@@ -157,7 +157,7 @@ class Watch:
     def _edited(
         self, edits: list[Edit], call: Call, here: Followed, compute: Callable[[], Tensor]
     ) -> tuple[Call, Tensor]:
-        if transforms.transformed((call.query, call.key, call.value)):
+        if functorch.transformed((call.query, call.key, call.value)):
             raise ValueError(
                 f"edit can't reach {here.name!r} under vmap or another torch.func transform: call it plainly"
             )
@@ -179,9 +179,9 @@ class Watch:
         return edited, found.reshape(shape[0])
 
     def _sight(self, call: Call, context: Tensor, here: Followed, edits: list[Edit]) -> None:
-        transformed = transforms.transformed((call.query, call.key, call.value))
+        transformed = functorch.transformed((call.query, call.key, call.value))
         if transformed:
-            tensors = transforms.plain((call.query, call.key, call.value, *call.masks))
+            tensors = functorch.plain((call.query, call.key, call.value, *call.masks))
             call = replace(call, query=tensors[0], key=tensors[1], value=tensors[2], masks=tuple(tensors[3:]))
         heads = None if self._heads is None else resolve_heads(self._heads, call.heads, here.name)
         shape, masked = call.shape, call.masked  # of a rule for some heads nobody could say what it was
@@ -207,7 +207,7 @@ class Watch:
         calls.append(record.index)
 
     def _answers(self, ask: Inquiry, call: Call, transformed: bool) -> Mapping[str, object]:
-        with torch.no_grad(), transforms.outside() if transformed else nullcontext():
+        with torch.no_grad(), functorch.outside() if transformed else nullcontext():
             answers = ask(call.each(Tensor.detach).matrix())
         return {
             name: answer.to(self._device) if self._device and isinstance(answer, Tensor) else answer

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mirada.kernels.autocast import computed_in
-from mirada.watching.calls import Call
-from mirada.watching.notes import (
+from mirada.watching.call import Call
+from mirada.watching.provenance import (
     Notes,
     ScoresNote,
     WeightsNote,

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from mirada.matrix import attention
 from mirada.watching import flex, own, sdpa
-from mirada.watching.by_hand import ByHand, Witness
+from mirada.watching.eager import ByHand, Witness
 
 # A private name: without it no context is taken from the matrix, and the operator forms all of its scores.
 _mode_further_out: Callable[[], object] = getattr(torch.overrides, "_get_current_function_mode", lambda: "perhaps")

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from mirada.watching.calls import Call
+from mirada.watching.call import Call
 
 
 def unpacked(call: Call, module: nn.Module) -> Call:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mirada.masks import Mask, dense, is_causal
 from mirada.matrix import AttentionMatrix
-from mirada.watching.rules import FlexMask
+from mirada.watching.masks import FlexMask
 
 _NOTHING = torch.empty(0)
 
