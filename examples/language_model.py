@@ -7,8 +7,8 @@ The second package is a file: SmolLM2-135M-Instruct as GGUF, 30 layers of 9 head
 hub. A text of 50 random tokens is repeated once. What follows a token the second time can be known from the first: an
 induction head (Olsson et al. 2022) attends to the token after the earlier copy. The attention of all 270 heads is
 watched, the strongest of them are ablated, and the loss on the repeat is measured each time. Beside it stands how much
-each head counts by the gradient of its gate (Michel et al. 2019). Writes language_model.png beside this file, and, where
-a page is named, a page of the model on a sentence.
+each head counts by the gradient of its gate (Michel et al. 2019). Writes language_model.png beside this file; where a
+page is named, also a page of the model on a sentence.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def picture(
     for at, loss in enumerate(losses.values()):
         bars.annotate(f"{loss:.2f}", (loss, at), xytext=(4, 0), textcoords="offset points", va="center")
     bars.set(xlabel="loss on the repeated tokens (nats)")
-    bars.set_title("Ablated: the model no longer copies", loc="left", fontsize=axes[0].title.get_fontsize())
+    bars.set_title("Ablated: the model no longer copies", loc="left", fontsize=9)
     bars.set_xlim(0, 1.15 * max(losses.values()))
     bars.spines[["top", "right"]].set_visible(False)
     plots.heatmap(

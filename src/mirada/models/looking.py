@@ -13,12 +13,14 @@ from mirada.interventions import Edit
 from mirada.models import running
 from mirada.models.inputs import Prepared, prepare
 from mirada.models.opening import OpenModel, open_model, with_readers
+from mirada.models.playground import NAME, Playground
 from mirada.models.predictions import Prediction, predictions
 from mirada.models.running import Keep
 from mirada.models.scenes import scene_of
 from mirada.models.sides import sides
 from mirada.models.strongest import Head, measured, short, strongest
 from mirada.viewer import View
+from mirada.viewer.queries import Answers
 from mirada.watching import Records
 
 DECODED = 20
@@ -29,9 +31,19 @@ class ModelView(View):
     """The view of a model's attention on one input; made by `mirada.look`."""
 
     def __init__(
-        self, opened: OpenModel, prepared: Prepared, records: Records, output: Any, notes: Sequence[str]
+        self,
+        opened: OpenModel,
+        prepared: Prepared,
+        records: Records,
+        output: Any,
+        *,
+        text: str | None = None,
+        notes: Sequence[str] = (),
+        **watched: Any,
     ) -> None:
         super().__init__(scene_of(records, prepared, title=opened.title, notes=tuple(notes)))
+        self._live = Playground(opened, prepared, records, Answers(self.scene), text, **watched)
+        self.trials = {NAME: self._live.trial()}
         self.opened = opened
         self.prepared = prepared
         self.records = records
@@ -39,6 +51,10 @@ class ModelView(View):
         self.predictions: list[Prediction] = predictions(opened, prepared, output)
         """The next token, the tokens behind masks, or the class, most probable first."""
         self.notes = tuple(notes)
+
+    def answers(self) -> Answers:
+        """The playground: runs the model again for a live page."""
+        return self._live
 
     def summaries(self) -> dict[str, dict[str, Tensor]]:
         """The summaries (heads,) of each layer, by its short name."""
@@ -112,7 +128,8 @@ def look(
                 f"Too long to keep whole ({size:.1f} GiB): a map of 64 × 64 parts of each head (or keep='inputs')."
             )
     records, output = running.run(opened, prepared, keep=keep, layers=layers, heads=heads, edit=edit)
-    return ModelView(opened, prepared, records, output, notes)
+    text = inputs if isinstance(inputs, str) and prepared.text is not None and prepared.image is None else None
+    return ModelView(opened, prepared, records, output, text=text, notes=notes, layers=layers, heads=heads)
 
 
 def _opened(model: Any, tokenizer: Any, **where: Any) -> OpenModel:

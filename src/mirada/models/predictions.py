@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from mirada.models import words
 from mirada.models.inputs import Prepared
 from mirada.models.opening import OpenModel
+
+CLASS = "class"
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,34 @@ def predictions(
         count: how many tokens or classes of each.
         temperature: logits are divided by it.
     """
+    found = []
+    for what, row in scores(opened, prepared, output).items():
+        best = torch.softmax(row / temperature, -1).topk(min(count, len(row)))
+        ids = best.indices.tolist()
+        found.append(Prediction(what, tuple(named(opened, what, ids)), tuple(best.values.tolist()), tuple(ids)))
+    return found
+
+
+def scores(opened: OpenModel, prepared: Prepared, output: Any) -> dict[str, Tensor]:
+    """The logits (tokens or classes,) of all that an output predicts, by what it is: next token, mask at 3, class."""
     logits = getattr(output, "logits", None)
     if not isinstance(logits, Tensor) or logits.ndim not in (2, 3):
-        return []
-    logits = logits[0].float().detach()
+        return {}
+    logits = logits[0].float()
     if logits.ndim == 1:
-        return [_classes(opened, logits, count, temperature)]
-    if opened.decodes or (opened.generates and not _masks(opened, prepared)):
-        return [_tokens(opened, "next token", logits[-1], count, temperature)]
-    return [_tokens(opened, f"mask at {at}", logits[at], count, temperature) for at in _masks(opened, prepared) or ()]
+        return {CLASS: logits}
+    masks = _masks(opened, prepared)
+    if opened.decodes or (opened.generates and not masks):
+        return {"next token": logits[-1]}
+    return {f"mask at {at}": logits[at] for at in masks}
+
+
+def named(opened: OpenModel, what: str, ids: Sequence[int]) -> list[str]:
+    """Names of classes, or what tokens write."""
+    if what != CLASS:
+        return [piece(opened, one) for one in ids]
+    names = getattr(opened.config, "id2label", None) or {}
+    return [str(names.get(one, one)) for one in ids]
 
 
 def _masks(opened: OpenModel, prepared: Prepared) -> list[int]:
@@ -60,19 +82,6 @@ def _masks(opened: OpenModel, prepared: Prepared) -> list[int]:
     )
 
 
-def _tokens(opened: OpenModel, what: str, logits: Tensor, count: int, temperature: float) -> Prediction:
-    best = torch.softmax(logits / temperature, -1).topk(min(count, logits.shape[-1]))
-    ids = best.indices.tolist()
-    return Prediction(what, tuple(piece(opened, one) for one in ids), tuple(best.values.tolist()), tuple(ids))
-
-
 def piece(opened: OpenModel, token: int) -> str:
     """What a token writes."""
     return str(token) if opened.tokenizer is None else words.piece_of(opened.tokenizer, token)
-
-
-def _classes(opened: OpenModel, logits: Tensor, count: int, temperature: float) -> Prediction:
-    best = torch.softmax(logits / temperature, -1).topk(min(count, len(logits)))
-    ids = best.indices.tolist()
-    names = getattr(opened.config, "id2label", None) or {}
-    return Prediction("class", tuple(str(names.get(n, n)) for n in ids), tuple(best.values.tolist()), tuple(ids))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -30,16 +30,20 @@ def run(
     layers: Any = None,
     heads: Any = None,
     edit: Edit | Iterable[Edit] = (),
+    ask: Sequence[str] | None = None,
 ) -> tuple[Records, Any]:
     """A forward pass, watched: the records and the model's output.
+
+    With ``keep="statistics"`` each head's summaries and a coarse map are kept, or what ``ask`` names.
 
     Raises:
         ValueError: the model can't take these inputs; no attention was seen.
     """
-    given = _last_only(opened, prepared.inputs)
+    given = last_only(opened, prepared.inputs)
     ids = None if prepared.text is None else prepared.text.ids
-    ask = None if keep == "inputs" else {"summaries": lambda A: measured(A, ids), "map": _map}
-    with torch.no_grad(), watch(opened.model, keep=keep, ask=ask, layers=layers, heads=heads, edit=edit) as records:
+    own = {"summaries": lambda matrix: measured(matrix, ids), "map": _map}
+    asked: Any = None if keep == "inputs" else own if ask is None else ask
+    with torch.no_grad(), watch(opened.model, keep=keep, ask=asked, layers=layers, heads=heads, edit=edit) as records:
         try:
             output = opened.model(**given, return_dict=True)
         except (TypeError, IndexError, AttributeError) as error:
@@ -87,7 +91,7 @@ def _ends(opened: OpenModel) -> set[int]:
     return set() if ends is None else {ends} if isinstance(ends, int) else set(ends)
 
 
-def _last_only(opened: OpenModel, given: dict[str, Any]) -> dict[str, Any]:
+def last_only(opened: OpenModel, given: dict[str, Any]) -> dict[str, Any]:
     """Logits of the last token alone: of all tokens they take length × vocabulary."""
     known = inspect.signature(opened.model.forward).parameters
     more: dict[str, Any] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["draw", "digits", "corners", "matrix"]
+Kind = Literal["draw", "digits", "corners", "matrix", "language"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Trial:
     ``digits``   ``digits``, a string                    ``probability``, ``weights``
     ``corners``  ``points``, two of [x, y]               ``finished``: one {name, points, weights} a model
     ``matrix``   ``matrix``, ``mask``, ``scale``         ``scores``, ``masked``, ``weights``, ``context``
+    ``language`` as `mirada.models.playground` has it    the same, and a scene that takes the place of the page's
     ===========  ======================================  ====================================================
 
     ``answer`` raises a ValueError where it can't take what was sent.

@@ -10,7 +10,7 @@ from importlib.resources import files
 # In the order in which they stand on each other.
 PARTS = (
     "dom", "colour", "codec", "matrix", "source", "live", "state", "save",
-    "heads", "tiles", "sheet", "map", "tokens", "image", "steps", "tryit", "frame", "hosts",
+    "heads", "tiles", "sheet", "map", "tokens", "image", "steps", "tryit", "playground_text", "frame", "hosts",
 )  # fmt: skip
 
 _IMPORT = re.compile(r"^import [^;]*? from \"\./\w+\.js\";\n", re.MULTILINE)

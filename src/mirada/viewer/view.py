@@ -58,13 +58,17 @@ class View:
             raise ValueError(f"budget={budget} MB is too small, {size:.2f} are needed for these heads seen from afar")
         return page.write(path, text)
 
+    def answers(self) -> Answers:
+        """What answers a live page."""
+        return Answers(self.scene)
+
     def widget(self) -> Any:
         """The view as a notebook's widget; a notebook shows it by itself where a cell ends with the view.
 
         Raises:
             RuntimeError: the extra `notebook` (anywidget) is missing.
         """
-        return widget(Answers(self.scene), self.height, self.trials)
+        return widget(self.answers(), self.height, self.trials)
 
     def _repr_mimebundle_(self, **given: Any) -> Any:
         return self.widget()._repr_mimebundle_(**given)
@@ -81,7 +85,7 @@ class View:
             ValueError: the port is taken.
             RuntimeError: the extra `view` (starlette, uvicorn) is missing.
         """
-        server = Server(Answers(self.scene), port, self.trials)
+        server = Server(self.answers(), port, self.trials)
 
         def ready() -> None:
             say(f"{server.address}  (Ctrl-C stops)")

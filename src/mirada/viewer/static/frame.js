@@ -4,6 +4,7 @@ import { button, el } from "./dom.js";
 import { headsView } from "./heads.js";
 import { imageView } from "./image.js";
 import { mapView } from "./map.js";
+import { playgroundText } from "./playground_text.js";
 import { download, toPng, toSvg } from "./save.js";
 import { formedAtOnce } from "./source.js";
 import { State, isolateHead, toggleHead } from "./state.js";
@@ -17,7 +18,7 @@ const VIEWS = {
   tokens: { title: "Tokens", make: tokensView },
   image: { title: "Image", make: imageView, when: (about) => Boolean(about.image) },
   steps: { title: "Steps", make: stepsView },
-  tryit: { title: "Try it", make: tryView, when: (about) => Object.keys(about.trials ?? {}).length > 0 },
+  tryit: { title: "Try it", make: tryView, when: (about) => Object.values(about.trials ?? {}).some(({ kind }) => kind !== "language") },
 };
 
 const KEYS = [
@@ -52,7 +53,7 @@ class Eye {
     this.chips = el("div", { class: "chips", role: "group", aria: { label: "Heads: click switches one on or off, double click or shift leaves it alone" } });
     this.tabs = this.tabList();
     this.chips.hidden = isSingle(about);
-    this.frame = el("section", { class: "frame", aria: { label: about.title } }, this.header(), this.stage, this.footer());
+    this.frame = el("section", { class: "frame", aria: { label: about.title } }, this.header(), this.working(), this.footer());
     root.append(this.frame);
     this.frame.addEventListener("keydown", (event) => this.key(event));
     this.state.on((changed) => this.changed(changed));
@@ -109,6 +110,26 @@ class Eye {
       tabs[next].focus();
     });
     return list;
+  }
+
+  /** Where the views are; beside them, the text box of a model that runs. */
+  working() {
+    if (!this.about.trials?.language) return this.stage;
+    return el("div", { class: "work" }, playgroundText(this, this.about.trials.language), this.stage);
+  }
+
+  /** Another scene takes the place of what is shown: the same model on another text. */
+  replace(about, layers) {
+    const scroller = () => this.stage.querySelector(".heads-grid, .text-scroll, .steps-body");
+    const top = scroller()?.scrollTop ?? 0;
+    Object.assign(this, { about: { ...about, trials: this.about.trials }, layers, made: {}, stale: {}, current: null });
+    const { values } = this.state;
+    values.layer = Math.min(values.layer, layers.length - 1);
+    const { queries, keys } = layers[values.layer].about;
+    Object.assign(values, { query: Math.min(values.query, queries - 1), key: Math.min(values.key, keys - 1) });
+    this.turn();
+    this.drawChips();
+    if (scroller()) scroller().scrollTop = top;
   }
 
   footer() {

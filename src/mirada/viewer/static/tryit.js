@@ -5,7 +5,7 @@ import { button, clamp, el, number, percent } from "./dom.js";
 const KINDS = { draw: drawTrial, digits: digitsTrial, corners: cornersTrial, matrix: matrixTrial };
 
 export function tryView(eye) {
-  const trials = Object.entries(eye.about.trials).map(([name, about]) => {
+  const trials = Object.entries(eye.about.trials).filter(([, { kind }]) => KINDS[kind]).map(([name, about]) => {
     const send = latest((given, signal) => eye.ask(name, given, { json: true, post: true, signal }), (error) => eye.say(error.message));
     return KINDS[about.kind](eye, about, send);
   });

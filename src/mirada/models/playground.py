@@ -1,0 +1,332 @@
+"""The live page of a model: a text is run as it is typed, heads and edges are switched off, tokens are written.
+
+The page sends an object with ``do``:
+
+==============  ==============================================================  =====================================
+do              what it sends                                                   what it gets
+==============  ==============================================================  =====================================
+``run``         ``text``, ``chat``, ``written`` (token ids), ``off`` ([layer,   ``version``, ``about`` (the scene),
+                head] pairs), ``cut`` ([query, key] pairs), ``temperature``,    ``predictions``, ``written`` (pieces),
+                ``top``, ``tab``, ``turn``                                      ``next``: a token drawn among the top
+``importance``  ``text``, ``chat``, ``written``, ``off``, ``cut``               ``values``: for each layer its heads
+``effect``      the same, and ``layer``                                         ``values``: for each head of the layer
+==============  ==============================================================  =====================================
+
+Numbers of a scene are asked with its ``version``; the latest few scenes are kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirada.interventions import Edit, ablate, knock_out_edges
+from mirada.masks import dense
+from mirada.models import inputs as preparing
+from mirada.models import running
+from mirada.models.inputs import Prepared, prepare
+from mirada.models.opening import OpenModel
+from mirada.models.predictions import named, piece, scores
+from mirada.models.scenes import scene_of
+from mirada.viewer.playground import Trial
+from mirada.viewer.queries import Answers
+from mirada.watching import Records, watch
+
+NAME = "language"
+_KEPT = 8
+"""Scenes whose numbers can still be asked."""
+_MOST_TEXT, _MOST_TOKENS = 100_000, 4096
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a page sent, checked."""
+
+    text: str | None
+    chat: bool
+    written: tuple[int, ...]
+    off: tuple[tuple[int, int], ...]
+    cut: tuple[tuple[int, int], ...]
+    temperature: float
+    top: int
+    tab: str
+    turn: int
+
+
+class Playground(Answers):
+    """Answers a live page of a model, from any number of threads and tabs; one forward pass at a time."""
+
+    def __init__(
+        self, opened: OpenModel, prepared: Prepared, records: Records, first: Answers, text: str | None, **watched: Any
+    ) -> None:
+        super().__init__(first.scene)
+        self._opened, self._given, self._text, self._watched = opened, prepared, text, watched
+        self._layers = [(record.name, record.nth, record.shape) for record in records]
+        self._scenes: OrderedDict[int, Answers] = OrderedDict({0: first})
+        self._model, self._book = Lock(), Lock()
+        self._latest: OrderedDict[str, int] = OrderedDict()
+        self._count = 0
+        self._before: tuple[Any, dict[str, Tensor]] | None = None
+
+    def trial(self) -> Trial:
+        """What the page is offered."""
+        shown = {
+            "text": self._text,
+            "chat": bool(getattr(self._opened.tokenizer, "chat_template", None)),
+            "generates": self._opened.generates or self._opened.decodes,
+            "heads": [shape[-3] if len(shape) > 2 else 1 for *_, shape in self._layers],
+        }
+        return Trial(NAME, self.tried, shown)
+
+    def answer(self, question: str, given: Mapping[str, Any]) -> bytes:
+        """A number of one of the latest scenes."""
+        version = given.get("version", 0)
+        with self._book:
+            answers = self._scenes.get(int(version) if str(version).isdecimal() else -1)
+        if answers is None:
+            raise ValueError("this text is no longer the latest one")
+        return answers.answer(question, given)
+
+    def close(self) -> None:
+        """Give up what is being computed."""
+        super().close()
+        for answers in self._scenes.values():
+            answers.close()
+
+    def tried(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the page is told after something was typed or switched.
+
+        Raises:
+            ValueError: something in it is missing, of the wrong kind, or too much.
+        """
+        request, do = _request(given), given.get("do")
+        if do == "run":
+            return self._run(request)
+        if do == "importance":
+            with self._model:
+                return {"values": self._importance(request)}
+        if do == "effect":
+            layer = _integer(given, "layer", len(self._layers))
+            with self._model:
+                return {"values": self._effects(request, layer)}
+        raise ValueError(f"nothing is called {str(do)[:20]!r}")
+
+    # --- what is asked for ---
+
+    def _run(self, request: Request) -> dict[str, Any]:
+        self._note(request)
+        with self._model:
+            if self._superseded(request):
+                raise ValueError("a later text of this page came meanwhile")
+            prepared = self._prepared(request)
+            edits = self._edits(request)
+            before = self._unedited(request, prepared) if edits else None
+            records, output = running.run(self._opened, prepared, edit=edits, **self._watched)
+            found = scores(self._opened, prepared, output)
+            if not edits:
+                self._before = (_of_text(request), found)
+        answers = Answers(scene_of(records, prepared, title=self._opened.title))
+        version = self._keep(answers)
+        written = [piece(self._opened, one) for one in request.written]
+        return {
+            "version": version,
+            "about": answers.about(),
+            "predictions": [
+                self._told(what, row, before[what] if before else None, request) for what, row in found.items()
+            ],
+            "written": written,
+            "next": _drawn(next(iter(found.values())), request) if found else None,
+        }
+
+    def _told(self, what: str, row: Tensor, before: Tensor | None, request: Request) -> dict[str, Any]:
+        """The most probable tokens of a distribution, and how probable they were before anything was switched off."""
+        after = torch.softmax(row / request.temperature, -1)
+        ids = after.topk(min(request.top, len(after))).indices
+        earlier = None
+        if before is not None:
+            whole = torch.softmax(before / request.temperature, -1)
+            # What was most probable stays in sight when it no longer is.
+            ids = torch.cat([ids, whole.topk(min(3, len(whole))).indices]).unique()
+            ids = ids[after[ids].argsort(descending=True)]
+            earlier = whole[ids].tolist()
+        return {
+            "what": what,
+            "ids": ids.tolist(),
+            "labels": named(self._opened, what, ids.tolist()),
+            "probabilities": after[ids].tolist(),
+            "before": earlier,
+        }
+
+    def _importance(self, request: Request) -> list[list[float]]:
+        prepared = self._prepared(request)
+        with torch.enable_grad(), watch(self._opened.model, edit=self._edits(request)) as records:
+            output = self._opened.model(**running.last_only(self._opened, prepared.inputs), return_dict=True)
+        values = records.importance(_score(scores(self._opened, prepared, output)))
+        by_call = {(record.name, record.nth): row.tolist() for record, row in zip(records, values, strict=True)}
+        return [by_call[name, nth] for name, nth, _ in self._layers]
+
+    def _effects(self, request: Request, layer: int) -> list[float]:
+        """By how much the score falls when each head of a layer is ablated."""
+        prepared, edits = self._prepared(request), self._edits(request)
+        name, _, shape = self._layers[layer]
+        whole = self._scored(prepared, edits)
+        best = whole.argmax()
+        start = whole.log_softmax(-1)[best]
+        return [
+            float(start - self._scored(prepared, [*edits, ablate(layers=name, heads=head)]).log_softmax(-1)[best])
+            for head in range(shape[-3])
+        ]
+
+    # --- what they need ---
+
+    def _scored(self, prepared: Prepared, edits: list[Edit]) -> Tensor:
+        _, output = running.run(self._opened, prepared, keep="statistics", edit=edits, ask=())
+        found = scores(self._opened, prepared, output)
+        if not found:
+            raise ValueError("the model predicts nothing here")
+        return next(iter(found.values()))
+
+    def _prepared(self, request: Request) -> Prepared:
+        prepared = self._given
+        if request.text is not None and self._text is not None:
+            prepared = prepare(self._opened, request.text, chat=request.chat)
+        if request.written:
+            self._check_written(request)
+            if self._opened.decodes:
+                assert prepared.target is not None
+                prepared = preparing.with_target(self._opened, prepared, [*prepared.target.ids[:1], *request.written])
+            else:
+                prepared = preparing.continued(self._opened, prepared, list(request.written))
+        if prepared.text is not None and len(prepared.text) > _MOST_TOKENS:
+            raise ValueError(f"{len(prepared.text)} tokens: up to {_MOST_TOKENS} are run as they are typed")
+        return prepared
+
+    def _check_written(self, request: Request) -> None:
+        known = self._opened.model.get_input_embeddings().num_embeddings  # pyright: ignore[reportCallIssue]
+        unknown = [one for one in request.written if one >= known]
+        if unknown:
+            raise ValueError(f"written: there is no token {unknown[0]}")
+
+    def _unedited(self, request: Request, prepared: Prepared) -> dict[str, Tensor]:
+        """The logits without any edit, found once for a text."""
+        if self._before is None or self._before[0] != _of_text(request):
+            _, output = running.run(self._opened, prepared, keep="statistics", ask=())
+            self._before = (_of_text(request), scores(self._opened, prepared, output))
+        return self._before[1]
+
+    def _edits(self, request: Request) -> list[Edit]:
+        heads: dict[str, list[int]] = {}
+        for layer, head in request.off:
+            if not (layer < len(self._layers) and head < self._layers[layer][2][-3]):
+                raise ValueError(f"off: there is no head {layer}.{head}")
+            heads.setdefault(self._layers[layer][0], []).append(head)
+        edits = [ablate(layers=name, heads=sorted(set(off))) for name, off in heads.items()]
+        return edits + self._cuts(request)
+
+    def _cuts(self, request: Request) -> list[Edit]:
+        if not request.cut:
+            return []
+        prepared = self._prepared(request)
+        tokens = prepared.text if prepared.target is None else prepared.target
+        size = 0 if tokens is None else len(tokens)
+        allowed = torch.ones(size, size, dtype=torch.bool, device=self._opened.device)
+        for query, key in request.cut:
+            if not (query < size and key < size):
+                raise ValueError(f"cut: {query} → {key} is not within the text's {size} tokens")
+            allowed[query, key] = False
+        square = [name for name, _, shape in self._layers if shape[-1] == shape[-2] and not _of_tower(name, prepared)]
+        return [knock_out_edges(dense(allowed), layers=list(dict.fromkeys(square)))]
+
+    def _keep(self, answers: Answers) -> int:
+        with self._book:
+            self._count += 1
+            self._scenes[self._count] = answers
+            while len(self._scenes) > _KEPT:
+                self._scenes.popitem(last=False)[1].close()
+            return self._count
+
+    def _note(self, request: Request) -> None:
+        with self._book:
+            self._latest[request.tab] = max(request.turn, self._latest.get(request.tab, 0))
+            self._latest.move_to_end(request.tab)
+            while len(self._latest) > 64:
+                self._latest.popitem(last=False)
+
+    def _superseded(self, request: Request) -> bool:
+        with self._book:
+            return self._latest.get(request.tab, 0) > request.turn
+
+
+def _of_tower(name: str, prepared: Prepared) -> bool:
+    """Whether a layer is an encoder's beside a decoder, or an image's."""
+    return (prepared.target is not None and "decoder" not in name) or (
+        prepared.patches is not None and any(part in name for part in ("vision", "visual"))
+    )
+
+
+def _of_text(request: Request) -> Any:
+    return request.text, request.chat, request.written
+
+
+def _score(found: dict[str, Tensor]) -> Tensor:
+    """The log-probability of the most probable token or class."""
+    if not found:
+        raise ValueError("the model predicts nothing here")
+    row = next(iter(found.values()))
+    return row.log_softmax(-1)[row.argmax()]
+
+
+def _drawn(row: Tensor, request: Request) -> int:
+    """A token drawn among the most probable."""
+    best = (row / request.temperature).topk(min(request.top, len(row)))
+    return int(best.indices[torch.multinomial(best.values.softmax(-1), 1)])
+
+
+# --- what a page sends ---
+
+
+def _request(given: Mapping[str, Any]) -> Request:
+    text = given.get("text")
+    if text is not None and not (isinstance(text, str) and len(text) <= _MOST_TEXT):
+        raise ValueError(f"text: wanted a string of at most {_MOST_TEXT} characters")
+    temperature = given.get("temperature", 1.0)
+    if not isinstance(temperature, int | float) or not 0.01 <= temperature <= 100:
+        raise ValueError("temperature: wanted a number from 0.01 to 100")
+    return Request(
+        text,
+        bool(given.get("chat")),
+        tuple(_integers(given.get("written", []), 1, "written")),
+        tuple((a, b) for a, b in _pairs(given, "off")),
+        tuple((a, b) for a, b in _pairs(given, "cut")),
+        float(temperature),
+        _integer({"top": given.get("top", 6)}, "top", 101, least=1),
+        str(given.get("tab", ""))[:40],
+        _integer({"turn": given.get("turn", 0)}, "turn", 1 << 53),
+    )
+
+
+def _pairs(given: Mapping[str, Any], name: str) -> list[list[int]]:
+    pairs = given.get(name, [])
+    if not isinstance(pairs, list) or len(pairs) > 100_000:
+        raise ValueError(f"{name}: wanted pairs of whole numbers")
+    return [_integers(pair, 2, name) for pair in pairs]
+
+
+def _integers(numbers: Any, count: int, name: str) -> list[int]:
+    good = isinstance(numbers, list) and (count == 1 or len(numbers) == count) and len(numbers) <= _MOST_TOKENS
+    if not good or any(type(one) is not int or not 0 <= one < 1 << 31 for one in numbers):
+        raise ValueError(f"{name}: wanted whole numbers")
+    return numbers
+
+
+def _integer(given: Mapping[str, Any], name: str, below: int, least: int = 0) -> int:
+    number = given.get(name)
+    if type(number) is not int or not least <= number < below:
+        raise ValueError(f"{name}: wanted a whole number from {least} to {below - 1}")
+    return number

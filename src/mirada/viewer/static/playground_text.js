@@ -1,0 +1,274 @@
+// A language model's playground: a text is run as it is typed; heads and edges are switched off; tokens are written.
+import { scaleColour } from "./colour.js";
+import { button, el, number, percent, quoted, wordOf } from "./dom.js";
+import { liveLayers } from "./live.js";
+
+const PAUSE = 60; // ms after the last key
+const NAME = "language";
+let tabs = 0;
+
+export function playgroundText(eye, about) {
+  return new Playground(eye, about).element;
+}
+
+class Playground {
+  constructor(eye, about) {
+    Object.assign(this, { eye, offered: about, written: [], pieces: [], off: new Set(), cut: [], values: null, turn: 0, busy: false });
+    this.tab = `${Date.now()}-${tabs++}`;
+    this.element = el("aside", { class: "playground", aria: { label: "Playground" } }, ...this.parts());
+    this.says(about.text === null ? "The input is fixed; heads can be switched off." : "");
+    this.run();
+  }
+
+  parts() {
+    const { text, chat, generates } = this.offered;
+    const title = (words) => el(this.eye.heading, { text: words });
+    this.box = el("textarea", { class: "prompt", rows: 3, spellcheck: false, value: text ?? "", hidden: text === null, aria: { label: "Text" }, on: { input: () => this.typed() } });
+    this.chat = el("input", { type: "checkbox", on: { change: () => this.typed() } });
+    this.story = el("p", { class: "story", dir: "auto" });
+    this.temperature = el("input", { type: "range", min: -1, max: 1, step: 0.05, value: 0, on: { input: () => this.changed() } });
+    this.top = el("input", { type: "number", min: 1, max: 100, value: 6, on: { change: () => this.changed() } });
+    this.heat = el("span", { class: "figure", text: "1.0" });
+    this.status = el("p", { class: "status soft", role: "status" });
+    this.answers = el("div", { class: "answers" });
+    this.grid = el("div", { class: "switches", role: "group", aria: { label: "Heads, a row a layer: click switches one off or on" } });
+    this.effects = el("div", { class: "group" },
+      button("Importance", () => this.importance(), { title: "The gradient of each head's gate, by one backward pass" }),
+      (this.measure = button("Measure each", () => this.effect(), { title: "Each head is ablated in turn: by how much does the log-probability of the first answer fall?" })));
+    this.ranking = el("ol", { class: "ranking" });
+    this.edges = el("div", { class: "edges" });
+    const writes = generates ? el("div", { class: "group" }, button("Write a token", () => this.write(1)), button("Write 10", () => this.write(10)), (this.undo = button("Undo", () => this.unwrite()))) : null;
+    const settings = el("div", { class: "settings" },
+      el("label", { class: "choice" }, el("span", { text: "temperature" }), this.temperature, this.heat),
+      el("label", { class: "choice" }, el("span", { text: "top" }), this.top),
+      chat ? el("label", { class: "choice" }, this.chat, el("span", { text: "chat" })) : null);
+    this.reset = button("All heads on", () => this.switchAll());
+    return [
+      el("section", {}, this.box, this.story, writes, settings, this.status, this.answers),
+      el("section", { class: "playground-rest", tabIndex: 0, aria: { label: "Heads and edges" } },
+        title("Heads"), el("p", { class: "soft", text: "Click a head to ablate it; a row's number, the whole layer." }),
+        el("div", { class: "group" }, this.reset), this.effects, this.ranking, this.grid,
+        title("Edges"), this.edges),
+    ];
+  }
+
+  // --- what is sent ---
+
+  request(more) {
+    const off = [...this.off].map((one) => one.split(".").map(Number));
+    const text = this.offered.text === null ? null : this.box.value;
+    return { text, chat: this.chat.checked, written: this.written, off, cut: this.cut, temperature: this.warmth(), top: Number(this.top.value) || 6, tab: this.tab, ...more };
+  }
+
+  warmth() {
+    return Math.round(100 * 10 ** Number(this.temperature.value)) / 100;
+  }
+
+  send(given) {
+    return this.eye.ask(NAME, given, { json: true, post: true });
+  }
+
+  /** Runs the model; of what is typed meanwhile only the last is run. */
+  async run() {
+    this.wanted = true;
+    if (this.busy) return;
+    this.busy = true;
+    this.element.toggleAttribute("data-busy", true);
+    while (this.wanted) {
+      this.wanted = false;
+      try {
+        this.show(await this.send(this.request({ do: "run", turn: ++this.turn })));
+      } catch (error) {
+        this.says(error instanceof TypeError ? "The server has ended: run mirada look again." : error.message, true);
+        this.answers.toggleAttribute("data-stale", true);
+      }
+    }
+    this.busy = false;
+    this.element.toggleAttribute("data-busy", false);
+  }
+
+  typed() {
+    Object.assign(this, { written: [], pieces: [], cut: [], values: null });
+    this.changed();
+  }
+
+  changed() {
+    this.heat.textContent = number(this.warmth(), this.warmth() < 1 ? 2 : 1);
+    clearTimeout(this.waiting);
+    this.stopped = true;
+    this.waiting = setTimeout(() => this.run(), PAUSE);
+  }
+
+  // --- what comes back ---
+
+  show(found) {
+    const { about, version, predictions, written, next } = found;
+    Object.assign(this, { predictions, pieces: written, next });
+    this.says("");
+    this.answers.toggleAttribute("data-stale", false);
+    const ask = (question, given, options) => this.eye.ask(question, { ...given, version }, options);
+    this.eye.replace(about, liveLayers(about, ask));
+    this.draw();
+  }
+
+  draw() {
+    this.story.replaceChildren(...this.pieces.map((piece) => el("span", { text: piece })));
+    this.story.hidden = this.pieces.length === 0;
+    if (this.undo) this.undo.disabled = this.written.length === 0;
+    this.answers.replaceChildren(...this.predictions.flatMap((one) => this.prediction(one)));
+    this.drawGrid();
+    this.drawEdges();
+  }
+
+  prediction({ what, labels, ids, probabilities, before }) {
+    const can = what === "next token" && this.offered.generates;
+    const rows = labels.map((label, n) => {
+      const fill = el("span", { class: "fill" });
+      fill.style.width = `${100 * probabilities[n]}%`;
+      const ghost = before ? el("span", { class: "ghost" }) : null;
+      if (ghost) ghost.style.width = `${100 * before[n]}%`;
+      const figures = before ? `${percent(before[n])} → ${percent(probabilities[n])}` : percent(probabilities[n]);
+      const inside = [el("bdi", { class: "answer-word", text: wordOf(label, 24) }), el("span", { class: "track" }, ghost, fill), el("span", { class: "figure", text: figures })];
+      return el(can ? "button" : "div", { class: "answer", type: can ? "button" : undefined, title: can ? `Write ${quoted(label)}` : label, on: can ? { click: () => this.append(ids[n]) } : {} }, ...inside);
+    });
+    return [el("p", { class: "soft answers-title", text: before ? `${what}: before → with what is switched off` : what }), ...rows];
+  }
+
+  says(text, warning = false) {
+    this.status.textContent = text;
+    this.status.toggleAttribute("data-warning", warning);
+    this.status.hidden = !text;
+  }
+
+  // --- writing ---
+
+  append(id) {
+    this.written = [...this.written, id];
+    Object.assign(this, { values: null });
+    return this.run();
+  }
+
+  async write(count) {
+    this.stopped = false;
+    for (let n = 0; n < count && !this.stopped && this.next !== null; n++) await this.append(this.next);
+  }
+
+  unwrite() {
+    this.stopped = true;
+    this.written = this.written.slice(0, -1);
+    this.cut = [];
+    this.run();
+  }
+
+  // --- heads ---
+
+  drawGrid() {
+    const { heads } = this.offered;
+    const most = this.values ? Math.max(...this.values.flat().filter(Number.isFinite), 1e-12) : 1;
+    this.grid.style.setProperty("--heads", Math.max(...heads));
+    const dark = this.eye.dark();
+    this.grid.replaceChildren(...heads.flatMap((count, layer) => {
+      const name = this.eye.layers[layer]?.about.name ?? String(layer);
+      const row = button(name.length > 4 ? String(layer) : name, () => this.switchLayer(layer), { class: "switch-layer", title: `Layer ${name}: switch all of it` });
+      const cells = Array.from({ length: count }, (_, head) => {
+        const on = !this.off.has(`${layer}.${head}`);
+        const value = this.values?.[layer]?.[head];
+        const told = value === undefined ? "" : `, ${number(value, 3)}`;
+        const cell = button("", () => this.switchHead(layer, head), { class: "switch", title: `Head ${name}.${head}${told}`, aria: { label: `head ${name}.${head}${told}`, pressed: String(on) }, data: `${layer}.${head}` });
+        if (on && value !== undefined) cell.style.backgroundColor = scaleColour(Math.max(0, value) / most, dark);
+        return cell;
+      });
+      return [row, ...cells, ...Array.from({ length: Math.max(...heads) - count }, () => el("span"))];
+    }));
+    this.reset.disabled = this.off.size === 0;
+    this.reset.textContent = this.off.size ? `All heads on (${this.off.size} off)` : "All heads on";
+    this.rank();
+  }
+
+  switchHead(layer, head) {
+    const name = `${layer}.${head}`;
+    if (!this.off.delete(name)) this.off.add(name);
+    this.eye.state.set({ layer, head });
+    this.switched();
+  }
+
+  switchLayer(layer) {
+    const names = Array.from({ length: this.offered.heads[layer] }, (_, head) => `${layer}.${head}`);
+    const all = names.every((name) => this.off.has(name));
+    for (const name of names) all ? this.off.delete(name) : this.off.add(name);
+    this.switched();
+  }
+
+  switchAll() {
+    this.off.clear();
+    this.switched();
+  }
+
+  switched() {
+    this.stopped = true;
+    this.drawGrid();
+    this.run();
+  }
+
+  async importance() {
+    this.says("one backward pass …");
+    try {
+      const { values } = await this.send(this.request({ do: "importance" }));
+      Object.assign(this, { values, told: "importance" });
+      this.says("");
+    } catch (error) {
+      this.says(error.message, true);
+    }
+    this.drawGrid();
+  }
+
+  /** One layer after the other, until all are measured, the text changes or the page is left. */
+  async effect() {
+    const { heads } = this.offered;
+    Object.assign(this, { values: heads.map(() => []), told: "effect", stopped: false });
+    for (let layer = 0; layer < heads.length && !this.stopped && this.element.isConnected && !document.hidden; layer++) {
+      this.says(`measured ${layer} of ${heads.length} layers …`);
+      try {
+        this.values[layer] = (await this.send(this.request({ do: "effect", layer }))).values;
+      } catch (error) {
+        this.says(error.message, true);
+        return;
+      }
+      this.drawGrid();
+    }
+    this.says(this.stopped ? "measuring was stopped" : "");
+  }
+
+  rank() {
+    const all = (this.values ?? []).flatMap((row, layer) => row.map((value, head) => ({ value, layer, head })));
+    const best = all.sort((a, b) => b.value - a.value).slice(0, 8);
+    this.ranking.hidden = best.length === 0;
+    this.ranking.title = this.told === "effect" ? "fall of the first answer's log-probability (nats) when the head is ablated" : "|gradient of the head's gate|";
+    this.ranking.replaceChildren(...best.map(({ value, layer, head }) => {
+      const name = `${this.eye.layers[layer]?.about.name ?? layer}.${head}`;
+      return el("li", {}, button(name, () => this.eye.state.set({ layer, head, view: "map" }), { title: "Show this head" }), el("span", { class: "figure", text: number(value, 3) }));
+    }));
+  }
+
+  // --- edges ---
+
+  drawEdges() {
+    const layer = this.eye.layers[this.eye.state.get("layer")]?.about;
+    const words = (list) => this.eye.words(layer[list]);
+    const pair = ([query, key]) => `${quoted(words("query_words")[query] ?? "", 16)} → ${quoted(words("key_words")[key] ?? "", 16)}`;
+    const now = () => [this.eye.state.get("query"), this.eye.state.get("key")];
+    const add = button("", () => {
+      this.cut = [...this.cut, now()];
+      this.run();
+    }, { class: "cut-now" });
+    const tell = () => { add.textContent = `Knock out ${pair(now())}`; };
+    tell();
+    this.unhear?.();
+    this.unhear = this.eye.state.on((changed) => (changed.has("query") || changed.has("key")) && tell());
+    const gone = this.cut.map((edge, n) => button(`${pair(edge)} ×`, () => {
+      this.cut = this.cut.filter((_, at) => at !== n);
+      this.run();
+    }, { class: "cut-edge", title: "Put this edge back" }));
+    this.edges.replaceChildren(el("p", { class: "soft", text: "Choose a query and a key in Map or Tokens; the edge is cut in all layers." }), add, ...gone);
+  }
+}
