@@ -197,6 +197,7 @@ def test_numbers_of_a_text_that_is_gone_are_refused(views):
     with pytest.raises(ValueError, match="no longer"):
         view.answers().answer("row", {"layer": 0, "head": 0, "query": 0, "version": first})
     assert view.answers().answer("row", {"layer": 0, "head": 0, "query": 0, "version": last})
+    assert view.answers().answer("row", {"layer": 0, "head": 0, "query": 0})  # what a page begins with
 
 
 def test_an_emptied_text_is_told(views):

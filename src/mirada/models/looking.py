@@ -42,7 +42,7 @@ class ModelView(View):
         **watched: Any,
     ) -> None:
         super().__init__(scene_of(records, prepared, title=opened.title, notes=tuple(notes)))
-        self._live = Playground(opened, prepared, records, Answers(self.scene), text, **watched)
+        self._live = Playground(opened, prepared, records, self.scene, text, **watched)
         self.trials = {NAME: self._live.trial()}
         self.opened = opened
         self.prepared = prepared

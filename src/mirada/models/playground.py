@@ -36,6 +36,7 @@ from mirada.models.predictions import named, piece, scores
 from mirada.models.scenes import scene_of
 from mirada.viewer.playground import Trial
 from mirada.viewer.queries import Answers
+from mirada.viewer.scene import Scene
 from mirada.watching import Records, watch
 
 NAME = "language"
@@ -63,12 +64,12 @@ class Playground(Answers):
     """Answers a live page of a model, from any number of threads and tabs; one forward pass at a time."""
 
     def __init__(
-        self, opened: OpenModel, prepared: Prepared, records: Records, first: Answers, text: str | None, **watched: Any
+        self, opened: OpenModel, prepared: Prepared, records: Records, first: Scene, text: str | None, **watched: Any
     ) -> None:
-        super().__init__(first.scene)
+        super().__init__(first)
         self._opened, self._given, self._text, self._watched = opened, prepared, text, watched
         self._layers = [(record.name, record.nth, record.shape) for record in records]
-        self._scenes: OrderedDict[int, Answers] = OrderedDict({0: first})
+        self._scenes: OrderedDict[int, Answers] = OrderedDict()
         self._model, self._book = Lock(), Lock()
         self._latest: OrderedDict[str, int] = OrderedDict()
         self._count = 0
@@ -86,7 +87,9 @@ class Playground(Answers):
 
     def answer(self, question: str, given: Mapping[str, Any]) -> bytes:
         """A number of one of the latest scenes."""
-        version = given.get("version", 0)
+        if "version" not in given:
+            return super().answer(question, given)  # the scene that a page begins with
+        version = given["version"]
         with self._book:
             answers = self._scenes.get(int(version) if str(version).isdecimal() else -1)
         if answers is None:

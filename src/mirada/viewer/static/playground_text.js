@@ -47,7 +47,7 @@ class Playground {
       el("section", {}, this.box, this.story, writes, settings, this.status, this.answers),
       el("section", { class: "playground-rest", tabIndex: 0, aria: { label: "Heads and edges" } },
         title("Heads"), el("p", { class: "soft", text: "Click a head to ablate it; a row's number, the whole layer." }),
-        el("div", { class: "group" }, this.reset), this.effects, this.ranking, this.grid,
+        this.effects, this.ranking, this.grid, el("div", { class: "group" }, this.reset),
         title("Edges"), this.edges),
     ];
   }
@@ -246,7 +246,7 @@ class Playground {
     this.ranking.title = this.told === "effect" ? "fall of the first answer's log-probability (nats) when the head is ablated" : "|gradient of the head's gate|";
     this.ranking.replaceChildren(...best.map(({ value, layer, head }) => {
       const name = `${this.eye.layers[layer]?.about.name ?? layer}.${head}`;
-      return el("li", {}, button(name, () => this.eye.state.set({ layer, head, view: "map" }), { title: "Show this head" }), el("span", { class: "figure", text: number(value, 3) }));
+      return el("li", {}, button(name, () => this.eye.state.set({ layer, head, view: "map" }), { title: "Show this head" }), el("span", { class: "figure", text: number(value, 2) }));
     }));
   }
 
