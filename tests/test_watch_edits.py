@@ -111,7 +111,7 @@ def test_an_edit_that_does_not_fit_says_so(x):
         model(x)
     with pytest.raises(ValueError, match="numbered 0 to 1"):
         mirada.watch(model, edit=ablate(layers=7))
-    with pytest.raises(TypeError, match="made by ablate"):
+    with pytest.raises(TypeError, match="made by a function"):
         mirada.watch(model, edit=[{"heads": 3}])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="cuts nothing"):
         knock_out_edges(None)  # type: ignore[arg-type]

@@ -89,16 +89,63 @@ def test_heads_and_edits(tensors):
     torch.testing.assert_close(edited[0].matrix.to_dense() @ edited[0].call.values(), context)
 
 
-def test_a_score_mod_that_does_more_than_add_is_seen_but_not_asked(tensors):
-    model = Flex(lambda score, b, h, i, j: 5 * torch.tanh(score / 5), MASKS["none"])
+CHANGING = {
+    "softcap": lambda score, b, h, i, j: 5 * torch.tanh(score / 5),
+    "a temperature a head": lambda score, b, h, i, j: score * torch.tensor([1.0, 2.0, 0.5, 4.0])[h],
+    "in one example": lambda score, b, h, i, j: torch.where(b == 1, score * 2, score),
+    "second diagonal": lambda score, b, h, i, j: torch.where(i - j == 2, score * 3, score),
+}
+
+
+@pytest.mark.parametrize("score", CHANGING)
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_a_score_mod_that_does_more_than_add(tensors, score, mask):
+    """The output stays the model's own to the bit, and the weights are those that it had."""
+    model = Flex(CHANGING[score], MASKS[mask])
+    with torch.no_grad():
+        plain = model(*tensors)
+        with mirada.watch(model) as records:
+            context = model(*tensors)
+    assert torch.equal(context, plain)
+    weights = expected(tensors[0], tensors[1], CHANGING[score], MASKS[mask][0])
+    torch.testing.assert_close(records[0].matrix.to_dense().double(), weights, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [8, 3000])
+@pytest.mark.parametrize("held", ["tensor", "attribute"])
+def test_what_a_mask_mod_holds_may_be_written_to_later(size, held):
+    """A decoder's counter goes on: the earlier record shows what was, or says that it can't."""
+
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pos, self.count = torch.zeros(1, dtype=torch.long), 0
+
+        def forward(self, q, k):
+            pos = self.pos
+
+            def of_tensor(b, h, i, j):
+                return j <= pos[0] + i
+
+            def of_attribute(b, h, i, j):
+                return j <= self.count + i
+
+            mask = of_tensor if held == "tensor" else of_attribute
+            return flex_attention(q, k, k, block_mask=create_block_mask(mask, None, None, len(q[0, 0]), size, "cpu"))
+
+    torch.manual_seed(0)
+    model, k = Counting(), torch.randn(1, 1, size, 16)
+    q = torch.randn(1, 1, 1 if size == 8 else size, 16)
     with torch.no_grad(), mirada.watch(model) as records:
-        model(*tensors)
-    assert records[0].query.shape == (2, HEADS, L, 8)
-    with pytest.raises(ValueError, match="does more than add"):
-        records[0].matrix  # noqa: B018
-    refused = pytest.raises(ValueError, match="watch with keep='inputs'")
-    with torch.no_grad(), refused, mirada.watch(model, keep="statistics"):
-        model(*tensors)
+        model(q, k)
+        model.pos += 1
+        model.count += 1
+    if size == 8:
+        assert records[0].matrix.to_dense()[0, 0, 0].tolist() == [1.0, *[0.0] * 7]
+    else:
+        with pytest.raises(ValueError, match="written to after the call"):
+            records[0].matrix  # noqa: B018
 
 
 def test_both_of_two_nested_watches_see_it(tensors):

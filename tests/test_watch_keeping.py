@@ -9,8 +9,8 @@ from torch.nn import functional
 
 import mirada
 from attending import Cached, Direct, Layers
-from mirada.watching import at_once
-from mirada.watching.at_once import known
+from mirada.watching import statistics
+from mirada.watching.statistics import known
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_long_sequence_in_little_memory():
 @pytest.mark.parametrize("hidden", ["nothing", "later keys", "some rows wholly"])
 @pytest.mark.parametrize("cached", [1 << 10, 1 << 19])
 def test_summaries_equal_the_questions_asked_one_by_one(length, hidden, cached, monkeypatch):
-    monkeypatch.setattr(at_once, "_CACHED", cached)  # head by head, or all at once
+    monkeypatch.setattr(statistics, "_CACHED", cached)  # head by head, or all at once
     torch.manual_seed(0)
     mask = torch.ones(length, length, dtype=torch.bool)
     mask = {"nothing": mask, "later keys": mask.tril(), "some rows wholly": mask.tril(-2)}[hidden]

@@ -46,7 +46,7 @@ def test_without_a_look_into_transforms_they_are_refused_and_the_rest_is_seen(x,
     with mirada.watch(model := Direct()) as records:
         model(x)
     assert len(records) == 1
-    with pytest.raises(RuntimeError, match="watch the model called plainly"), mirada.watch(model):
+    with pytest.raises(ValueError, match="watch the model called plainly"), mirada.watch(model):
         torch.vmap(model)(x[None])
 
 

@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from mirada.watching.edits import Edit
-from mirada.watching.questions import Question
-from mirada.watching.records import AttentionRecord, Records
+from mirada.watching.record import AttentionRecord
+from mirada.watching.records import Records
 from mirada.watching.relevance import Relevance
 from mirada.watching.report import UnseenAttention
 from mirada.watching.session import Keep, Watch
+from mirada.watching.statistics import Question
 
 __all__ = ["AttentionRecord", "Records", "Relevance", "UnseenAttention", "watch"]
 

@@ -1,7 +1,8 @@
-"""Changing an attention while it is watched: the causal test of what a head does."""
+"""What an edit does to an attention call; `mirada.interventions` makes them."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,20 +10,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mirada.masks import Mask, as_mask
+from mirada.masks import Mask
 from mirada.matrix import attention
 from mirada.watching.call import Call
 from mirada.watching.functorch import unseen
 from mirada.watching.masks import OnHeads, OnlyHides
-from mirada.watching.select import check_heads, check_layers, in_layers, resolve_heads
+from mirada.watching.select import check_layers, in_layers, resolve_heads
 
-Layers = int | str | Iterable[int | str] | None
-Heads = int | Iterable[int] | None
+_SURE = 1e-30  # a weight of 0 beside no smaller ones than this is that of a hidden key
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What is done to which heads of which layers. Made by ``ablate``, ``knock_out_edges`` and ``uniform``."""
+    """What is done to which heads of which layers. Made by the functions of ``mirada.interventions``."""
 
     kind: Literal["ablate", "knock out edges", "uniform"]
     layers: tuple[int | str, ...] | None
@@ -38,89 +38,89 @@ class Edit:
         return in_layers(self.layers, name)
 
 
-def ablate(*, layers: Layers = None, heads: Heads = None) -> Edit:
-    """Silences heads: their context is 0 (Michel et al. 2019).
+def apply(
+    edits: Iterable[Edit], call: Call, name: str, compute: Callable[[], Tensor], at: int | None
+) -> tuple[Call, Tensor]:
+    """The call as edited, one edit upon the other, and its context. Heads not concerned keep theirs to the bit.
 
-    Args:
-        layers: names or patterns of modules, or numbers of blocks; None means all.
-        heads: numbers of heads; None means all.
-
-    >>> import mirada
-    >>> model = torch.nn.MultiheadAttention(8, 2, bias=False)
-    >>> with mirada.watch(model, edit=ablate()):
-    ...     output, _ = model(*[torch.randn(3, 1, 8)] * 3)
-    >>> output.abs().max().item()
-    0.0
+    ``at`` is the dimension that counts heads.
     """
-    return Edit("ablate", _as_given(layers), check_heads(heads))
-
-
-def knock_out_edges(mask: Mask | Tensor, *, layers: Layers = None, heads: Heads = None) -> Edit:
-    """Cuts edges: queries look only where both the model and this mask allow it (Geva et al. 2023).
-
-    Args:
-        mask: a ``mirada.masks`` mask, or a tensor that broadcasts to (..., L, S): bool (True = may look) or floating.
-        layers: names or patterns of modules, or numbers of blocks; None means all.
-        heads: numbers of heads; None means all.
-
-    Raises:
-        TypeError: a mask that is neither bool nor floating. One that doesn't fit is a ValueError at the call.
-
-    >>> import mirada
-    >>> model = torch.nn.MultiheadAttention(8, 2)
-    >>> with mirada.watch(model, edit=knock_out_edges(mirada.masks.sliding_window(0, 0))) as records:
-    ...     output, _ = model(*[torch.randn(2, 1, 8)] * 3)
-    >>> records[0].matrix.to_dense()[0, 0].tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
-    """
-    rule = as_mask(mask)
-    if rule is None:
-        raise TypeError("mask must be a mask or a tensor, got None: an edit that cuts nothing")
-    return Edit("knock out edges", _as_given(layers), check_heads(heads), rule)
-
-
-def uniform(*, layers: Layers = None, heads: Heads = None) -> Edit:
-    """Makes each query look at all keys that it may see alike.
-
-    Args:
-        layers: names or patterns of modules, or numbers of blocks; None means all.
-        heads: numbers of heads; None means all.
-
-    >>> import mirada
-    >>> model = torch.nn.MultiheadAttention(8, 2)
-    >>> with mirada.watch(model, edit=uniform(heads=1)) as records:
-    ...     output, _ = model(*[torch.randn(2, 1, 8)] * 3)
-    >>> records[0].matrix.to_dense()[0, 1].tolist()
-    [[0.5, 0.5], [0.5, 0.5]]
-    """
-    return Edit("uniform", _as_given(layers), check_heads(heads))
-
-
-def apply(edits: Iterable[Edit], call: Call, name: str, compute: Callable[[], Tensor]) -> tuple[Call, Tensor]:
-    """The call as edited, one edit upon the other, and its context. Heads not concerned keep theirs to the bit."""
     context = compute()
     with unseen():
         for edit in edits:
-            heads = None if edit.heads is None else resolve_heads(edit.heads, call.heads, name)
+            heads = _chosen(edit, call, at, name)
             edited = _edited(edit, call, name)
             context = _replaced(context, None if edit.kind == "ablate" else edited, heads)
             call = edited if heads is None else _mixed(edited, call, heads)
     return call, context
 
 
+def edited_weights(
+    edits: Iterable[Edit], call: Call, weights: Tensor, name: str, at: int | None
+) -> tuple[Call, Tensor]:
+    """The same for weights (..., L, S) that the model forms: the call as edited, and the weights to go on with."""
+    shown = weights
+    for edit in edits:
+        heads = _chosen(edit, call, at, name, last=False)
+        if edit.kind == "ablate":
+            new = torch.zeros_like(weights)
+        else:
+            edited = _edited(edit, call, name)
+            new = edited.matrix().to_dense(limit=sys.maxsize).to(weights.dtype)
+            mixed = heads is None or at == len(call.shape) - 3
+            of_weights = Call.of_weights(_in_heads(shown, new, heads, at), call.value)
+            call = edited if heads is None else _mixed(edited, call, heads) if mixed else of_weights
+            shown = _in_heads(shown, new, heads, at)
+        weights = _in_heads(weights, new, heads, at)
+    return Call.of_weights(shown, call.value, dropout_p=call.dropout_p), weights
+
+
+def _even(weights: Tensor, name: str) -> Tensor:
+    """Each query's attention shared among the keys that it attends to: those whose weight is not 0."""
+    attended = weights > 0
+    if bool(attended.any()) and float(weights[attended].min()) < _SURE:
+        raise ValueError(
+            f"edit uniform can't reach {name!r}: a step between product and softmax is not followed, and its least "
+            "weights are so small that hidden keys can't be told from keys with little weight"
+        )
+    return attended.to(weights.dtype) / attended.sum(-1, keepdim=True)
+
+
+def _in_heads(weights: Tensor, new: Tensor, heads: list[int] | None, at: int | None) -> Tensor:
+    if heads is None or at is None:
+        return new
+    index = torch.tensor(heads, device=weights.device)
+    return weights.index_copy(at, index, new.index_select(at, index))
+
+
+def _chosen(edit: Edit, call: Call, at: int | None, name: str, *, last: bool = True) -> list[int] | None:
+    """The heads that are edited, by number."""
+    if edit.heads is None:
+        return None
+    known = at if not last or at == len(call.shape) - 3 else None
+    return resolve_heads(edit.heads, call.shape, known, name)
+
+
 def _edited(edit: Edit, call: Call, name: str) -> Call:
     """The call as if the edit concerned all heads."""
     if edit.kind == "ablate":
         return call
+    if edit.kind == "uniform" and call.weights is not None:
+        return replace(call, weights=_even(call.weights, name))
     if edit.kind == "uniform":
         mask = call.mask
         rule = None if mask is None else OnlyHides(mask)
         return replace(call, query=torch.zeros_like(call.query), masks=(), rule=rule)
     assert edit.mask is not None
     try:
-        edit.mask.fit(call.query.shape[:-2], call.queries, call.keys, call.query.device)
+        edit.mask.fit(call.shape[:-2], call.queries, call.keys, call.query.device)
     except ValueError as error:
         raise ValueError(f"edit does not fit the attention of {name!r}: {error}") from None
+    if call.weights is not None:
+        fitted = edit.mask.fit(call.shape[:-2], call.queries, call.keys, call.query.device)
+        visible, bias = fitted.block(slice(0, call.queries), slice(0, call.keys), call.query.device)
+        kept = call.weights * visible if bias is None else call.weights * visible * bias.exp()
+        return replace(call, weights=kept / kept.sum(-1, keepdim=True))
     return replace(call, masks=(), rule=edit.mask if call.mask is None else call.mask & edit.mask)
 
 
@@ -147,9 +147,3 @@ def _mixed(edited: Call, call: Call, heads: list[int]) -> Call:
     inside, outside = edited.mask, call.mask
     rule = None if inside is None and outside is None else OnHeads(inside, outside, heads)
     return replace(call, query=query if edited.query is not call.query else call.query, masks=(), rule=rule)
-
-
-def _as_given(layers: Layers) -> tuple[int | str, ...] | None:
-    if layers is None:
-        return None
-    return (layers,) if isinstance(layers, (int, str)) else tuple(layers)

@@ -6,11 +6,13 @@ Torch has only private names for this. Where one is gone, transforms are refused
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from mirada.watching.call import Call
 
 _functorch: Any = getattr(torch._C, "_functorch", None)
 _level: Callable[[], object] | None = getattr(_functorch, "peek_interpreter_stack", None)
@@ -35,8 +37,7 @@ def going_on() -> bool:
 
 def outside() -> AbstractContextManager[object]:
     """Work done in here is no part of the transforms that are going on."""
-    assert _clear_stack is not None
-    return _clear_stack()
+    return nullcontext() if _clear_stack is None or not going_on() else _clear_stack()
 
 
 def unseen() -> AbstractContextManager[object]:
@@ -44,30 +45,38 @@ def unseen() -> AbstractContextManager[object]:
     return torch._C.DisableTorchFunction()
 
 
-def plain(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors themselves, with a leading dimension for each vmap that they are in.
+def outer(call: Call) -> Call:
+    """The call outside of all transforms: the tensors themselves, with a leading dimension for each vmap.
 
-    All have one rank before, or fewer dimensions that broadcast from the right; so they have after.
+    All have one rank before, or fewer dimensions that broadcast from the right; so they have after. Nothing is
+    computed with a stand-in: under a gradient, each view of one would be wrapped again.
     """
-    rank = max(tensor.ndim for tensor in tensors)
-    while transformed(tensors):
-        level = max(map(_functorch.maybe_get_level, filter(_is_stand_in, tensors)))
-        ranked = [tensor[(None,) * (rank - tensor.ndim)] for tensor in tensors]
-        tensors, batched = zip(*(_peeled(tensor, level) for tensor in ranked), strict=True)
-        if any(batched):
-            tensors = [t if was else t[None] for t, was in zip(tensors, batched, strict=True)]
-            rank += 1
-    return list(tensors)
+    tensors = [call.query, call.key, *call.masks, *(t for t in (call.value, call.weights) if t is not None)]
+    if not transformed(tensors):
+        return call
+    unwrapped = {id(tensor): _unwrapped(tensor) for tensor in tensors}
+    levels = sorted({level for _, batch, _ in unwrapped.values() for level in batch})
+    rank = max(len(own) for _, _, own in unwrapped.values())
+    with outside():
+
+        def whole(tensor: Tensor) -> Tensor:
+            inner, batch, own = unwrapped[id(tensor)]
+            inner = inner.permute(*(batch[level] for level in levels if level in batch), *own)
+            index = [slice(None) if level in batch else None for level in levels]
+            return inner[(*index, *[None] * (rank - len(own)), ...)]
+
+        return call.each(whole)
 
 
-def _peeled(tensor: Tensor, level: int) -> tuple[Tensor, bool]:
-    """The tensor without one transform, and whether that was a vmap: its dimension then comes first."""
-    if not _is_stand_in(tensor) or _functorch.maybe_get_level(tensor) != level:
-        return tensor, False
-    inner = _functorch.get_unwrapped(tensor)
-    if not _functorch.is_batchedtensor(tensor):
-        return inner, False
-    return inner.movedim(_functorch.maybe_get_bdim(tensor), 0), True
+def _unwrapped(tensor: Tensor) -> tuple[Tensor, dict[int, int], list[int]]:
+    """The tensor without its transforms; which dimension each vmap's level has in it, and which are its own."""
+    if not _is_stand_in(tensor):
+        return tensor, {}, list(range(tensor.ndim))
+    inner, batch, own = _unwrapped(_functorch.get_unwrapped(tensor))
+    if _functorch.is_batchedtensor(tensor):
+        at = own.pop(_functorch.maybe_get_bdim(tensor))
+        batch = {**batch, _functorch.maybe_get_level(tensor): at}
+    return inner, batch, own
 
 
 def _refused(tensor: Tensor) -> bool:

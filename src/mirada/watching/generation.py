@@ -14,30 +14,46 @@ from torch.nn import functional
 
 from mirada.masks import Mask, causal, dense, is_causal
 from mirada.watching.call import Call
-from mirada.watching.keeping import Kept, Memory
-from mirada.watching.records import AttentionRecord, Inputs
+from mirada.watching.masks import HIDDEN
+from mirada.watching.record import AttentionRecord
 
 
-def stitch(steps: Sequence[AttentionRecord]) -> AttentionRecord:
+def stitch(steps: Sequence[AttentionRecord], *, ordered: bool = False) -> AttentionRecord:
     """Several calls of one module as one.
 
-    The cache may grow by joining, have a fixed size, or slide; a cross-attention's keys may stay the same.
+    The cache may grow by joining, have a fixed size, or slide; a cross-attention's keys may stay the same. In a step,
+    as many keys are new as there are queries; in a cross-attention none is.
+
+    Args:
+        steps: the calls of one module.
+        ordered: whether another module's keys have shown that the examples kept their places.
 
     Raises:
         ValueError: where a step's keys don't continue the ones before: layers that are shared, beams that changed
-            places.
+            places, a forward without a cache, another text.
     """
     if len(steps) == 1:
         return steps[0]
-    calls = _with_one_number_of_heads([step.call for step in steps])
+    for step in steps:
+        if step.call.weights is not None:
+            raise ValueError(
+                f"step {step.nth} of {step.name!r} has weights only, whose keys are not known: no stitching"
+            )
+    sinks = [_Sink.of(step.call) for step in steps]
+    calls = _with_one_number_of_heads([sink.without for sink in sinks])
     _check_alike(steps, calls)
     cache = _Cache(calls[0])
     for step, call in zip(steps[1:], calls[1:], strict=True):
-        if not cache.take(call):
+        if why := cache.take(call):
             raise ValueError(
                 f"step {step.nth} of {step.name!r}, of shape {tuple(step.shape)}, does not continue the keys of the "
-                "steps before: its cache reorders (a beam search), one module served several layers, or another text"
+                f"steps before: {why}"
             )
+    if cache.crossing and not ordered and _repeats(calls[0].key):
+        raise ValueError(
+            f"the calls of {steps[0].name!r} hold the same keys for several examples: whether these are beams that "
+            "changed places (a beam search) can't be told from a cross-attention"
+        )
     call = replace(
         calls[-1],
         query=torch.cat([call.query for call in calls], -2),
@@ -46,14 +62,16 @@ def stitch(steps: Sequence[AttentionRecord]) -> AttentionRecord:
         masks=(),
         rule=_causal(calls, cache) or _written_out(calls, cache),
     )
-    kept = [Kept(Memory(tensor)) for tensor in (call.query, call.key, call.value)]
-    return replace(
-        steps[-1],
+    call = sinks[0].added_to(call, sinks)
+    return steps[-1].copy(
         nth=0,
-        shape=call.matrix().shape,
+        shape=call.shape,
         masked="stitched",
         context=None,
-        inputs=Inputs(call, *kept, masks=()),
+        crossing=cache.crossing,
+        _source=call,
+        _call=call,
+        _kept=None,
     )
 
 
@@ -66,35 +84,101 @@ def _check_alike(steps: Sequence[AttentionRecord], calls: Sequence[Call]) -> Non
             )
 
 
+@dataclass(frozen=True)
+class _Sink:
+    """A call without the key that is none, and that key's scores (..., L, 1)."""
+
+    without: Call
+    scores: Tensor | None
+
+    @classmethod
+    def of(cls, call: Call) -> _Sink:
+        if call.sink is None:
+            return cls(call, None)
+        keep = [n for n in range(call.keys) if n != call.sink % call.keys]
+        masks = [mask.expand(*mask.shape[:-1], call.keys) for mask in call.masks]
+        bias = sum(mask[..., [call.sink]] for mask in masks if mask.dtype != torch.bool)
+        assert isinstance(bias, Tensor)
+        assert call.value is not None
+        whole = replace(
+            call,
+            key=call.key[..., keep, :],
+            value=call.value[..., keep, :],
+            masks=tuple(mask[..., keep] for mask in masks),
+            sink=None,
+        )
+        return cls(whole, bias.expand(*bias.shape[:-2], call.queries, 1))
+
+    def added_to(self, call: Call, sinks: Sequence[_Sink]) -> Call:
+        """The stitched call with the sink as its last key."""
+        if self.scores is None:
+            return call
+        assert call.value is not None
+        visible, bias = call.matrix().mask.block(slice(0, call.queries), slice(0, call.keys), call.key.device)  # type: ignore[union-attr]
+        mask = torch.where(visible, torch.zeros(()) if bias is None else bias, -torch.inf)
+        scores = torch.cat([sink.scores for sink in sinks if sink.scores is not None], -2)
+        lead = torch.broadcast_shapes(mask.shape[:-2], scores.shape[:-2])
+        mask = torch.cat([part.expand(*lead, *part.shape[-2:]) for part in (mask, scores)], -1)
+        key, value = (functional.pad(tensor, (0, 0, 0, 1)) for tensor in (call.key, call.value))
+        return replace(call, key=key, value=value, rule=None, masks=(mask,), sink=call.keys)
+
+
+def _repeats(key: Tensor) -> bool:
+    """Whether two examples have the same keys."""
+    if key.ndim < 4 or key.shape[0] < 2:
+        return False
+    flat = key.flatten(1)
+    return any(bool(torch.equal(flat[n], flat[m])) for n in range(len(flat)) for m in range(n))
+
+
 class _Cache:
     """All keys so far, and which of them each step had."""
 
     def __init__(self, first: Call) -> None:
+        assert first.value is not None
         self.key, self.value = first.key, first.value
         self.starts = [0]
-        self._looked_at = _looked_at(first)  # (S,): by anybody, in any head
+        self.crossing = True
+        """Whether no step had new keys."""
+        self._first = first
+        self._attended = _attended(first)  # (S,): by any query, in any head
 
-    def take(self, call: Call) -> bool:
-        """Adds a step's keys; False where they don't continue what is there."""
+    def take(self, call: Call) -> str:
+        """Adds a step's keys; says why where they don't continue what is there."""
+        assert call.value is not None
         start = 0 if self._grown(call) else self._slid(call)
         if start is None:
-            return False
+            return "its cache reorders (a beam search), one module served several layers, or another text"
         there = self.key.shape[-2] - start  # of this step's keys, how many are old
+        before = functional.pad(self._attended, (0, max(0, call.keys - there)))
+        now = torch.zeros_like(before)
+        now[start:] = _attended(call)
+        new = int((now & ~before).sum())
+        if why := self._no_step(call, new):
+            return why
         self.key = torch.cat([self.key[..., :start, :], call.key], -2) if start else call.key
         self.value = torch.cat([self.value[..., :start, :], call.value], -2) if start else call.value
-        looked_at = functional.pad(self._looked_at, (0, max(0, call.keys - there)))
-        looked_at[start:] |= _looked_at(call)
-        self._looked_at = looked_at
+        self._attended = before | now
         self.starts.append(start)
-        return True
+        return ""
+
+    def _no_step(self, call: Call, new: int) -> str:
+        if new == call.queries:
+            self.crossing = False
+            return ""
+        if new or not self.crossing:
+            return f"it has {call.queries} queries and {new} new keys (a forward without a cache, or another text)"
+        if call.queries > 1 and call.queries >= self._first.queries:
+            return f"it has {call.queries} queries and no new keys (the same text again, or another one)"
+        return ""
 
     def _grown(self, call: Call) -> bool:
-        """The same keys and perhaps more. What nobody has looked at may change: a fixed cache's empty places."""
+        """The same keys and perhaps more. What no query attends to may change: a fixed cache's empty places."""
         size = self.key.shape[-2]
         if call.keys < size or call.key.shape[:-2] != self.key.shape[:-2]:
             return False
         changed = _changed(self.key, call.key[..., :size, :])
-        return not (changed & self._looked_at).any()
+        return not (changed & self._attended).any()
 
     def _slid(self, call: Call) -> int | None:
         """The last of the old keys, and the step's own: where the first of them stands."""
@@ -129,8 +213,10 @@ def _changed(one: Tensor, other: Tensor) -> Tensor:
     return (one != other).any(-1).reshape(-1, one.shape[-2]).any(0)
 
 
-def _looked_at(call: Call) -> Tensor:
-    visible = _band(call).visible
+def _attended(call: Call) -> Tensor:
+    """Which keys some query attends to: (S,). Hidden by a finite number, a key is hidden."""
+    band = _band(call)
+    visible = band.visible if band.bias is None else band.visible & (band.bias > HIDDEN)
     return visible.reshape(-1, call.keys).any(0)
 
 

@@ -30,6 +30,6 @@ def _of_gates(record: AttentionRecord, gradient: Tensor) -> Tensor:
     context = record.context
     assert context is not None
     product = context.detach().to(torch.promote_types(context.dtype, torch.float32)) * gradient
-    *leading, queries, _ = record.query.shape  # the context itself may be folded: heads into the batch or into queries
+    *leading, queries, _ = record.shape  # the context itself may be folded: heads into the batch or into queries
     per_query = product.reshape(-1, leading[-1] if leading else 1, queries, product.shape[-1])
     return per_query.sum((-2, -1)).abs().sum(0)

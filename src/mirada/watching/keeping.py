@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirada.watching.provenance import without_repeats
+
 
 @dataclass(eq=False, slots=True)
 class Memory:
@@ -63,9 +65,9 @@ class Keeper:
         # A mask is one tensor for all layers: moved or copied once, and held so that its address stays its own.
         self._masks: dict[tuple[object, ...], tuple[Tensor, Kept]] = {}
 
-    def keep(self, tensor: Tensor) -> Kept:
+    def keep(self, tensor: Tensor, *, grows: bool = True) -> Kept:
         """A query, key or value: itself, its copy, or its copy on the device that was asked for."""
-        return Kept(self._safe(tensor), tensor.shape[-2])
+        return Kept(self._safe(tensor), tensor.shape[-2] if grows else None)
 
     def keep_mask(self, mask: Tensor) -> Kept:
         """A mask, without its gradient: it is not what is asked about, and would cost queries × keys."""
@@ -101,12 +103,3 @@ def _written_to(tensor: Tensor) -> bool:
 def _compact_copy(tensor: Tensor) -> Tensor:
     """A copy that repeats in memory only what the original repeats: broadcast dimensions stay so."""
     return without_repeats(tensor).clone().expand(tensor.shape)
-
-
-def without_repeats(tensor: Tensor) -> Tensor:
-    """A view with size 1 where the tensor was broadcast."""
-    single = tensor
-    for dim in range(tensor.ndim):
-        if tensor.stride(dim) == 0 and tensor.shape[dim] > 1:
-            single = single.narrow(dim, 0, 1)
-    return single

@@ -44,6 +44,7 @@ class Modules:
         self._model = model
         self._running: list[tuple[nn.Module, int]] = []  # with the attention calls and complaints when it began
         self.noticed = 0
+        self.products = 0
         self.ran = False
         self.unseen: dict[str, str] = {}
         self.elsewhere = False

@@ -2,142 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, overload
+from typing import overload
 
-import torch
 from torch import Tensor
 
-from mirada.masks import Mask
-from mirada.matrix import AttentionMatrix
-from mirada.watching.call import Call
-from mirada.watching.keeping import Kept
-
-if TYPE_CHECKING:
-    from mirada.watching.relevance import Relevance
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """The tensors of a call, kept."""
-
-    call: Call  # without its tensors
-    query: Kept
-    key: Kept
-    value: Kept
-    masks: tuple[Kept, ...]
-
-    def given(self, name: str) -> Call:
-        """The call again; ValueError where a tensor has been written to since."""
-        return replace(
-            self.call,
-            query=self.query.get(f"the query of {name!r}"),
-            key=self.key.get(f"the key of {name!r}"),
-            value=self.value.get(f"the value of {name!r}"),
-            masks=tuple(mask.get(f"the mask of {name!r}") for mask in self.masks),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class AttentionRecord:
-    """One attention call of a watched model."""
-
-    index: int
-    """Its place in the order of all calls seen."""
-    name: str
-    """The qualified name of the module that attended."""
-    module: str
-    """That module's class."""
-    nth: int
-    """Which call of this module it was, from 0 up."""
-    shape: torch.Size
-    """Of the matrix: (..., heads, L, S)."""
-    heads: tuple[int, ...] | None
-    """The heads that were kept, by number; None where all were."""
-    masked: str
-    """What kind of mask there was."""
-    scale: float
-    """What scores were multiplied with."""
-    dtype: torch.dtype
-    """What attention was computed in."""
-    dropout_p: float
-    """The dropout of the weights; the matrix is the one before it."""
-    how: str
-    """The door: ``scaled_dot_product_attention``, ``flex_attention`` or ``by hand``."""
-    kernel: str
-    """The kernel that torch chose."""
-    edits: tuple[str, ...] = ()
-    """What was changed about it."""
-    answers: Mapping[str, object] = field(default_factory=dict)
-    """What ``keep="statistics"`` asked, by name."""
-    context: Tensor | None = None
-    """The context that came out, where gradients flow through it."""
-    inputs: Inputs | None = None
-
-    @classmethod
-    def of(cls, call: Call, *, index: int, name: str, module: str, nth: int = 0, **more: Any) -> AttentionRecord:
-        """What a call tells of itself, and what else is known of it."""
-        told: dict[str, Any] = {
-            "shape": call.shape,
-            "heads": None,
-            "masked": call.masked,
-            "scale": call.query.shape[-1] ** -0.5 if call.scale is None else float(call.scale),
-            "dtype": call.dtype,
-            "dropout_p": call.dropout_p,
-            "how": call.how,
-            "kernel": call.kernel,
-        }
-        return cls(index=index, name=name, module=module, nth=nth, **(told | more))
-
-    @property
-    def call(self) -> Call:
-        """The call; ValueError where its tensors were let go."""
-        if self.inputs is None:
-            raise ValueError(
-                f"the tensors of {self.name!r} were let go (keep='statistics'): read .answers, "
-                f"which has {', '.join(self.answers)}, or watch with keep='inputs'"
-            )
-        return self.inputs.given(self.name)
-
-    @property
-    def matrix(self) -> AttentionMatrix:
-        """The attention matrix, (..., heads, L, S), before dropout."""
-        return self.call.matrix()
-
-    @property
-    def query(self) -> Tensor:
-        """(..., heads, L, E)."""
-        return self.call.query
-
-    @property
-    def key(self) -> Tensor:
-        """(..., heads, S, E), with fewer heads where several queries' heads share one."""
-        return self.call.key
-
-    @property
-    def value(self) -> Tensor:
-        """(..., heads, S, Ev), with fewer heads where several queries' heads share one."""
-        return self.call.value
-
-    @property
-    def mask(self) -> Mask | None:
-        """Who could look at whom; None where everybody at everything."""
-        return self.call.mask
-
-    def relevance(self, score: Tensor) -> Relevance:
-        """Attention × gradient for a scalar that the model computed (Chefer et al. 2021), asked in blocks."""
-        from mirada.watching.relevance import relevances
-
-        return relevances([self], score)[0]
-
-    def __repr__(self) -> str:
-        return f"<AttentionRecord {self.index}: {self.name or self.module}, {self.how}, shape {tuple(self.shape)}>"
+from mirada.watching.record import AttentionRecord
 
 
 class Records(Sequence[AttentionRecord]):
-    """All sightings of a block, in the order of the calls; printed, a table.
+    """All recorded calls of a block, in the order of the calls; printed, a table.
 
     ``records[3]`` is the fourth call, ``records["layers.3.attn"]`` the one call of that module.
 
@@ -150,26 +25,16 @@ class Records(Sequence[AttentionRecord]):
     0  self_attn  MultiheadAttention      2  5 × 5  –     flash
     """
 
-    def __init__(self, noted: Iterable[AttentionRecord | Callable[[], AttentionRecord]] = ()) -> None:
-        self._noted: list[AttentionRecord | Callable[[], AttentionRecord]] = list(noted)
+    def __init__(self, records: Iterable[AttentionRecord] = ()) -> None:
+        self.records: list[AttentionRecord] = list(records)
+        """All of them, in their order."""
         self.unseen: dict[str, str] = {}
         """Modules that ran and attended unseen, and why."""
         self.left_out = 0
         """Calls that ``layers`` left out."""
 
-    @property
-    def records(self) -> list[AttentionRecord]:
-        """All of them; those that were only noted as they went by are made now."""
-        made = [noted() if callable(noted) else noted for noted in self._noted]
-        self._noted = list(made)
-        return made
-
-    def note(self, record: AttentionRecord | Callable[[], AttentionRecord]) -> None:
-        """Adds a sighting, or what will make it."""
-        self._noted.append(record)
-
     def __len__(self) -> int:
-        return len(self._noted)
+        return len(self.records)
 
     def __iter__(self) -> Iterator[AttentionRecord]:
         return iter(self.records)
@@ -210,9 +75,22 @@ class Records(Sequence[AttentionRecord]):
         """
         from mirada.watching.generation import stitch
 
-        whole = Records(replace(stitch(self.calls(name)), index=n) for n, name in enumerate(self.names()))
+        whole = Records()
+        ordered = False
+        for name in sorted(self.names(), key=lambda name: self._crosses(name)):
+            record = stitch(self.calls(name), ordered=ordered)
+            ordered |= len(self.calls(name)) > 1 and not record.crossing
+            whole.records.append(record)
+        places = {name: n for n, name in enumerate(self.names())}
+        whole.records.sort(key=lambda record: places[record.name])
+        whole.records = [record.copy(index=n) for n, record in enumerate(whole.records)]
         whole.unseen, whole.left_out = self.unseen, self.left_out
         return whole
+
+    def _crosses(self, name: str) -> bool:
+        """Whether a module's keys stay as many as they were: a cross-attention's, which show no order."""
+        calls = self.calls(name)
+        return len(calls) > 1 and calls[0].shape[-1] == calls[-1].shape[-1]
 
     def relevance(self, score: Tensor, position: int) -> Tensor:
         """How much each token counts for a score, through all layers of self-attention (Chefer et al. 2021).

@@ -23,18 +23,25 @@ class Relevance:
 
     def __init__(self, record: AttentionRecord, gradient: Tensor) -> None:
         call = record.call
+        if "unknown" in record.dims and "heads" not in record.dims:
+            raise ValueError(
+                f"relevance is a mean over heads, and which dimension of the attention of {record.name!r}, of shape "
+                f"{tuple(record.shape)}, counts heads is not known: give its module an attribute num_heads"
+            )
         with torch.no_grad():
             self._matrix = call.matrix()
             values = call.values().detach()
         self._gradient = gradient.reshape(*call.query.shape[:-1], -1)  # (..., heads, L, Ev)
         self._value = values.expand(*self._matrix.shape[:-2], *values.shape[-2:])
-        self._averaged = call.heads is not None
+        self._heads = record.dims.index("heads") - len(record.dims) - 2 if "heads" in record.dims else None
 
     @property
     def shape(self) -> torch.Size:
         """(..., L, S), heads averaged."""
-        *leading, queries, keys = self._matrix.shape
-        return torch.Size((*(leading[:-1] if self._averaged else leading), queries, keys))
+        sizes = list(self._matrix.shape)
+        if self._heads is not None:
+            del sizes[self._heads]
+        return torch.Size(sizes)
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """The product with x (..., S, m): (..., L, m)."""
@@ -66,7 +73,7 @@ class Relevance:
     def _joined(self, weights: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
         gradient, value = gradient.to(weights.dtype), value.to(weights.dtype)
         positive = (weights * (gradient @ value.mT)).clamp_(min=0.0)
-        return positive.mean(-3) if self._averaged else positive
+        return positive if self._heads is None else positive.mean(self._heads)
 
 
 def relevances(records: Sequence[AttentionRecord], score: Tensor) -> list[Relevance]:

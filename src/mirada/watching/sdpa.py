@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -14,7 +14,10 @@ from torch.nn.attention import SDPBackend
 
 from mirada.kernels.autocast import computed_in
 from mirada.masks import Mask, causal
+from mirada.watching import functorch
 from mirada.watching.call import Call
+from mirada.watching.keeping import Kept, Memory
+from mirada.watching.record import KeptCall
 
 
 def read(*args: Any, **kwargs: Any) -> Call:
@@ -55,6 +58,36 @@ def call(
         kernel=kernel,
         dtype=dtype,
     )
+
+
+def can_wait(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the arguments of a call will later be what they are now, or tell that they aren't."""
+    if functorch.going_on():
+        return False
+    mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
+    if mask is not None and mask.requires_grad:
+        return False  # it is kept without its graph, which would cost queries × keys
+    try:
+        return not any(given._version for given in (*args, *kwargs.values()) if isinstance(given, Tensor))
+    except RuntimeError:  # tensors of inference mode don't tell
+        return False
+
+
+def fill(args: tuple[Any, ...], kwargs: Mapping[str, Any], computed: Mapping[str, Any]) -> KeptCall:
+    """The call that was put off, with its tensors kept as they were: never written to.
+
+    Between two products of a model, Python finds the caches full of other things and runs ten times slower than in a
+    loop: what is put off is what watching does not cost.
+    """
+    with functorch.unseen():
+        made = call(*args, **kwargs, **computed)
+        assert made.value is not None
+        kept = {
+            name: Kept(Memory(tensor, 0), tensor.shape[-2])
+            for name, tensor in (("query", made.query), ("key", made.key), ("value", made.value))
+        }
+        kept |= {f"mask {n}": Kept(Memory(mask.detach(), 0)) for n, mask in enumerate(made.masks)}
+        return made, kept
 
 
 def _diagonal(mask: Tensor | None) -> Mask | None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor
+
+from mirada.masks import is_causal
+from mirada.watching.call import Call
+from mirada.watching.masks import OfHeads
 
 _NUMBER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
@@ -42,17 +48,40 @@ def check_heads(heads: int | Iterable[int] | None) -> tuple[int, ...] | None:
     return chosen
 
 
-def resolve_heads(heads: tuple[int, ...], count: int | None, name: str) -> list[int]:
+class HeadsError(ValueError):
+    """Heads that an attention lacks, or has in no dimension that is known."""
+
+
+def resolve_heads(heads: tuple[int, ...], shape: torch.Size, at: int | None, name: str) -> list[int]:
     """The heads as numbers from 0 up; ValueError where the call has no such head."""
-    if count is None:
-        raise ValueError(f"heads was given, but the attention of {name!r} has no dimension of heads")
+    if at is None:
+        raise HeadsError(
+            f"heads was given, but which dimension of the attention of {name!r}, of shape {tuple(shape)}, counts heads "
+            "is not known: neither its shape nor an attribute num_heads of the module tells"
+        )
+    count = shape[at]
     for head in heads:
         if not -count <= head < count:
-            raise ValueError(f"heads has {head}, but {name!r} has {count} heads: 0 to {count - 1}")
+            raise HeadsError(f"heads has {head}, but {name!r} has {count} heads: 0 to {count - 1}")
     return [head % count for head in heads]
 
 
-def take_heads(tensor: Tensor, heads: list[int], count: int) -> Tensor:
+def of_heads(call: Call, heads: list[int], at: int) -> Call:
+    """The call of some heads only."""
+    last = len(call.shape) - 3
+    if at != last:  # by hand: all of the mask is tensors
+
+        def moved(tensor: Tensor) -> Tensor:
+            whole = tensor[(None,) * (len(call.shape) - tensor.ndim)]
+            return whole if whole.shape[at] == 1 else whole.index_select(at, torch.tensor(heads, device=whole.device))
+
+        return call.each(moved)
+    count = call.shape[-3]
+    rule = call.rule if call.rule is None or is_causal(call.rule) else OfHeads(call.rule, heads, count)
+    return replace(call.each(lambda tensor: _take_heads(tensor, heads, count)), rule=rule, enable_gqa=False)
+
+
+def _take_heads(tensor: Tensor, heads: list[int], count: int) -> Tensor:
     """These of ``count`` heads, at dimension −3; a tensor with fewer heads serves several with each."""
     if tensor.ndim < 3 or tensor.shape[-3] == 1:
         return tensor

@@ -7,7 +7,7 @@ enough for the processor's cache answers all three before the next one takes its
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -19,6 +19,11 @@ from mirada.matrix import AttentionMatrix
 
 #: What is answered, by name: entropy (..., L) in nats, received (..., S), map (..., 64, 64) or smaller.
 KNOWN = ("entropy", "received", "map")
+
+#: A question: what it makes of a matrix is kept.
+Question = Callable[[AttentionMatrix], object]
+#: All that is computed of one matrix: answers by name.
+Inquiry = Callable[[AttentionMatrix], Mapping[str, object]]
 
 _BINS = 64
 _CACHED = 1 << 19  # weights of a band: 2 MB in float32
@@ -82,3 +87,26 @@ def _size(scores: Scores) -> int:
 
 def _bin_of_each(queries: int, bins: int, matrix: AttentionMatrix) -> Tensor:
     return binning.of_positions(queries, bins).to(matrix.device)
+
+
+def inquiry(ask: Iterable[str] | Mapping[str, Question] | None) -> Inquiry:
+    """What is asked of each matrix: all that is known, some of it by name, or one's own functions."""
+    if isinstance(ask, Mapping):
+        return _of_ones_own(ask)
+    names = KNOWN if ask is None else (ask,) if isinstance(ask, str) else tuple(ask)
+    unknown = [name for name in names if name not in KNOWN]
+    if unknown:
+        raise ValueError(f"ask has {unknown[0]!r}; known are {', '.join(KNOWN)}, or give {{name: function}}")
+
+    def by_name(matrix: AttentionMatrix) -> Mapping[str, object]:
+        answers = known(matrix)
+        return {name: answers[name] for name in names}
+
+    return by_name
+
+
+def _of_ones_own(ask: Mapping[str, Question]) -> Inquiry:
+    wrong = [name for name, question in ask.items() if not callable(question)]
+    if wrong:
+        raise TypeError(f"ask[{wrong[0]!r}] must be a function of an AttentionMatrix, got {ask[wrong[0]]!r}")
+    return lambda matrix: {name: question(matrix) for name, question in ask.items()}
