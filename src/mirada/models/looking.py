@@ -145,7 +145,7 @@ def _opened(model: Any, tokenizer: Any, **where: Any) -> OpenModel:
 
 
 def _measured(record: Any, prepared: Prepared) -> dict[str, Tensor]:
-    if record.inputs is None:
+    if not record.kept:
         return dict(record.answers["summaries"])
     with torch.no_grad():
         return measured(record.matrix, sides(record.name, record.shape[-2], record.shape[-1], prepared).ids)

@@ -32,7 +32,7 @@ def _called(records: Records) -> list[str]:
 
 def _layers(name: str, record: AttentionRecord, prepared: Prepared) -> Iterator[Layer]:
     queries, keys = record.shape[-2:]
-    if record.inputs is None:
+    if not record.kept:
         weights: Any = record.answers["map"]
         assert isinstance(weights, Tensor)
         labels = tuple(_ranges(size, bins) for size, bins in zip((queries, keys), weights.shape[-2:], strict=True))
