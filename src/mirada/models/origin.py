@@ -154,7 +154,9 @@ def _downloaded(repo: str, gguf: str | None, revision: str | None) -> Origin:
 
     names = _listed(repo, revision)
     if names is None:  # no network: what the cache has
-        cached = huggingface_hub.snapshot_download(repo, revision=revision, local_files_only=True)
+        cached = huggingface_hub.snapshot_download(
+            repo, revision=revision, allow_patterns=[*_SIDE_FILES], local_files_only=True
+        )
         return _in_folder(Path(cached), repo, gguf)
     gguf = gguf or choose_weights([name for name in names if "/" not in name], repo)
     weights = _WEIGHTS if gguf is None else (gguf,)
