@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mirada.masks import Mask
 from mirada.matrix import attention
@@ -29,9 +29,9 @@ class Edit:
     heads: tuple[int, ...] | None
     mask: Mask | None = None
 
-    def for_model(self, names: Collection[str]) -> Edit:
+    def for_model(self, modules: Mapping[str, nn.Module]) -> Edit:
         """The edit, if its layers are the model's."""
-        return replace(self, layers=check_layers(self.layers, names))
+        return replace(self, layers=check_layers(self.layers, modules))
 
     def concerns(self, name: str) -> bool:
         """Whether it changes the attention of this module."""

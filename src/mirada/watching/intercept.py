@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _mode_further_out: Callable[[], object] = getattr(torch.overrides, "_get_current_function_mode", lambda: "perhaps")
 
 
+# What squeeze-and-excitation and other gates are made of.
+_GATES = frozenset(
+    ("sigmoid", "hardsigmoid", "conv1d", "conv2d", "conv3d", "avg_pool2d", "adaptive_avg_pool2d", "fft_fft", "fft_fftn")
+)
+
+
 class Intercept(TorchFunctionMode):
     """Sees every function of torch that the thread calls, and picks the attention out."""
 
@@ -46,6 +52,8 @@ class Intercept(TorchFunctionMode):
         handler = self._handlers.get(name)
         if handler is not None:
             return handler(func, args, kwargs or {})
+        if name in _GATES:
+            self._watch.gated()
         return func(*args, **kwargs) if kwargs else func(*args)
 
     def _fused(self, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -8,14 +8,18 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import torch
+import torch.fx
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 _ATTENTION = re.compile(r"attention|attn", re.IGNORECASE)
 # Parts of an attention that attend to nothing themselves.
 _PART = re.compile(r"norm|mask|bias|drop|rotary|rope|embed|output|proj|config|cache", re.IGNORECASE)
+_ATTENDS = re.compile(r"softmax|attention|_sdp")
 _WRAPPED = re.compile(r"_orig_mod\.|\.?_orig_mod$")
 
 
@@ -42,7 +46,10 @@ class Modules:
     def __init__(self, model: nn.Module) -> None:
         self.names = _named(model)
         self._model = model
-        self._running: list[tuple[nn.Module, int]] = []  # with the attention calls and complaints when it began
+        #: With the attention calls and complaints, the products and the gates when it began.
+        self._running: list[tuple[nn.Module, int, int, int]] = []
+        self._closed: set[nn.Module] = set()
+        self.gates = 0
         self.noticed = 0
         self.products = 0
         self.ran = False
@@ -54,15 +61,28 @@ class Modules:
     def attach(self) -> None:
         """Begins to follow."""
         # Models have thousands of modules of a few classes.
-        followed = {kind for kind in set(map(type, self.names)) if any(_known(kind))}
-        for module in [module for module in self.names if type(module) in followed or module is self._model]:
-            name, (scripted, attends) = self.names[module], _known(type(module))
-            if scripted:
-                if looks_like_attention(module):
-                    self.unseen[name] = "it is scripted, and scripted code can't be looked into"
-            elif attends or module is self._model:
+        kinds = {kind: _known(kind) for kind in set(map(type, self.names))}
+        closed: list[str] = []
+        for module, name in self.names.items():
+            kind = kinds[type(module)]
+            if kind.closed:
+                if any(name.startswith(f"{other}.") or not other for other in closed):
+                    continue  # a part of a module that is closed itself
+                closed.append(name)
+                if attends_inside(module):
+                    self._attach_closed(module)
+            elif kind.attends or module is self._model:
                 self._handles.append(module.register_forward_pre_hook(self._enter, prepend=True))
                 self._handles.append(module.register_forward_hook(self._leave, always_call=True))
+            elif kind.own:
+                self._handles.append(module.register_forward_pre_hook(self._enter_part))
+
+    def _attach_closed(self, module: nn.Module) -> None:
+        if not isinstance(module, torch.jit.ScriptModule):
+            self._handles.append(module.register_forward_pre_hook(self._enter_closed))
+        elif not self._closed:  # scripted modules take no hooks of their own
+            self._handles.append(register_module_forward_pre_hook(self._enter_closed))
+        self._closed.add(module)
 
     def detach(self) -> None:
         """Leaves nothing behind."""
@@ -96,21 +116,40 @@ class Modules:
         if module not in self.names:
             return
         if threading.get_ident() != self._thread:
-            self.elsewhere = True
+            self._enter_part(module, args)
             return
         self.ran = True
-        self._running.append((module, self.noticed))
+        self._running.append((module, self.noticed, self.products, self.gates))
+
+    def _enter_part(self, module: nn.Module, args: object) -> None:
+        """A part that runs in another thread, for a model that runs in this one, can't be seen."""
+        if threading.get_ident() == self._thread or module not in self.names:
+            return
+        if not self._running or self._model in _calling():
+            self.elsewhere = True
+        elif not any(self.names[module].startswith(f"{name}.") for name in self.unseen):
+            self.complain(self.names[module], "it ran in another thread: enter the watch in the thread that calls it")
+
+    def _enter_closed(self, module: nn.Module, args: object) -> None:
+        if module in self._closed:
+            self.ran |= threading.get_ident() == self._thread
+            scripted = isinstance(module, torch.jit.ScriptModule)
+            how = "scripted or traced, and such code" if scripted else "exported, and such a graph"
+            self.complain(self.names[module], f"it is {how} does not show what it calls")
 
     def _leave(self, module: nn.Module, args: object, output: object) -> None:
         if threading.get_ident() != self._thread or module not in self.names:
             return
         while self._running:
-            left, noticed = self._running.pop()
+            left, noticed, products, gates = self._running.pop()
             if left is module:
                 break
         else:
             return
-        if noticed == self.noticed and looks_like_attention(module) and not in_backward():
+        if noticed != self.noticed or not looks_like_attention(module) or in_backward():
+            return
+        # A gate of convolutions or pooled means is often called an attention, and attends to nothing.
+        if products != self.products or gates == self.gates:
             self.complain(self.names[module], "it ran, and no attention call was seen in it")
 
 
@@ -146,10 +185,40 @@ def _names_attention(name: str) -> bool:
     return bool(_ATTENTION.search(name)) and not _PART.search(name)
 
 
+def _calling() -> list[nn.Module]:
+    """The modules whose calls this thread is in."""
+    found, frame = [], sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is _CALL:
+            found.append(frame.f_locals["self"])
+        frame = frame.f_back
+    return found
+
+
+class _Kind(NamedTuple):
+    closed: bool  # scripted, traced or exported
+    attends: bool  # called an attention
+    own: bool  # a class that isn't torch's
+
+
 @cache
-def _known(kind: type[nn.Module]) -> tuple[bool, bool]:
-    """Whether modules of a class are scripted, and whether the class is called an attention."""
-    return issubclass(kind, torch.jit.ScriptModule), _names_attention(kind.__name__)
+def _known(kind: type[nn.Module]) -> _Kind:
+    closed = issubclass(kind, (torch.jit.ScriptModule, torch.fx.GraphModule))
+    own = not kind.__module__.startswith("torch.nn.modules")
+    return _Kind(closed, _names_attention(kind.__name__) and not closed, own)
+
+
+def attends_inside(module: nn.Module) -> bool:
+    """Whether the code of a scripted, traced or exported module has an attention in it that can't be seen."""
+    if isinstance(module, torch.jit.ScriptModule):
+        code = str(getattr(module, "inlined_graph", ""))
+        return bool(_ATTENDS.search(code)) or looks_like_attention(module)
+    graph = getattr(module, "graph", None)
+    # A graph of torch's public functions shows what it calls; one of operators doesn't.
+    return any(
+        isinstance(node.target, torch._ops.OpOverload) and _ATTENDS.search(str(node.target))
+        for node in getattr(graph, "nodes", ())
+    )
 
 
 # A private name: without it, checkpointing's second forward is seen as a call of its own.

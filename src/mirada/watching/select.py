@@ -2,40 +2,102 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mirada.masks import is_causal
 from mirada.watching.call import Call
+from mirada.watching.dimensions import heads_of
 from mirada.watching.masks import OfHeads
-
-_NUMBER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
+from mirada.watching.modules import looks_like_attention
 
 
 def check_layers(
-    layers: int | str | Iterable[int | str] | None, names: Collection[str]
-) -> tuple[int | str, ...] | None:
-    """The layers asked for, if each is one of the model's modules; else a ValueError that says which isn't."""
+    layers: int | str | Iterable[int | str] | None, modules: Mapping[str, nn.Module]
+) -> tuple[str, ...] | None:
+    """The names and patterns of the layers meant, if each is one of the model's modules; else an error that says which.
+
+    A number means a block: see ``blocks_of``.
+    """
     if layers is None:
         return None
     chosen = (layers,) if isinstance(layers, (int, str)) else tuple(layers)
-    for layer in chosen:
-        if not isinstance(layer, (int, str)) or isinstance(layer, bool):
-            raise TypeError(f"layers must be numbers or names of modules, got {layer!r}")
-        if not any(_is_meant(layer, name) for name in names):
-            raise ValueError(f"layers has {layer!r}, which the model lacks: {_what_there_is(layer, names)}")
-    return chosen
+    return tuple(_checked(layer, modules) for layer in chosen)
+
+
+def _checked(layer: object, modules: Mapping[str, nn.Module]) -> str:
+    if isinstance(layer, str):
+        if not any(_is_meant(layer, name) for name in modules):
+            close = get_close_matches(layer, modules, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "print(model) shows the names"
+            raise ValueError(f"layers has {layer!r}, which the model lacks: {hint}")
+        return layer
+    if not isinstance(layer, int) or isinstance(layer, bool):
+        raise TypeError(f"layers must be numbers or names of modules, got {layer!r}")
+    blocks = blocks_of(modules)
+    if layer not in blocks:
+        there = f"its blocks are numbered {min(blocks)} to {max(blocks)}" if blocks else "its blocks have no numbers"
+        raise ValueError(f"layers has {layer!r}, which the model lacks: {there}")
+    if len(blocks[layer]) > 1:
+        raise ValueError(
+            f"layers has {layer!r}, the number of several blocks: give a name, one of {', '.join(blocks[layer])}"
+        )
+    return blocks[layer][0]
+
+
+def blocks_of(modules: Mapping[str, nn.Module]) -> dict[int, list[str]]:
+    """The names of a model's blocks by their number.
+
+    A block is one of a stack: the innermost numbered modules around an attention of which all that attend are of one
+    class. So a wrapper's number (``nn.Sequential``) and a part's (T5's ``layer.1``) are none.
+    """
+    attending = [name for name, module in modules.items() if looks_like_attention(module) and _numbers(name)]
+    attending = attending or [name for name, module in modules.items() if heads_of(module) and _numbers(name)]
+    # Of attentions within attentions the outer one counts; a model as a whole is no attention.
+    outer: list[str] = []
+    for name in attending:
+        if not any(name.startswith(f"{other}.") for other in outer):
+            outer.append(name)
+    names = outer or [name for name in modules if _numbers(name)]
+    blocks: dict[int, list[str]] = {}
+    for name in names:
+        block = _block_around(name, names, modules)
+        number = int(block.rpartition(".")[2])
+        if block not in blocks.setdefault(number, []):
+            blocks[number].append(block)
+    return blocks
+
+
+def _block_around(name: str, names: Sequence[str], modules: Mapping[str, nn.Module]) -> str:
+    candidates = _numbers(name)
+    for block in reversed(candidates):
+        stack = block.rpartition(".")[0]
+        siblings = [
+            other
+            for other in modules
+            if other.rpartition(".")[0] == stack and other.rpartition(".")[2].isdigit() and other != stack
+        ]
+        bearing = [s for s in siblings if any(n == s or n.startswith(f"{s}.") for n in names)]
+        kinds = {type(modules[sibling]) for sibling in bearing}
+        if len(kinds) == 1 and (len(bearing) > 1 or {type(modules[sibling]) for sibling in siblings} == kinds):
+            return block
+    return candidates[0]
+
+
+def _numbers(name: str) -> list[str]:
+    """The parts of a name up to each number in it: "a.0.b.1.c" -> "a.0", "a.0.b.1"."""
+    parts = name.split(".")
+    return [".".join(parts[: n + 1]) for n, part in enumerate(parts) if part.isdigit()]
 
 
 def in_layers(layers: tuple[int | str, ...] | None, name: str) -> bool:
     """Whether the module of this name is one of the layers, or in one."""
-    return layers is None or any(_is_meant(layer, name) for layer in layers)
+    return layers is None or any(_is_meant(str(layer), name) for layer in layers)
 
 
 def check_heads(heads: int | Iterable[int] | None) -> tuple[int, ...] | None:
@@ -92,16 +154,5 @@ def _take_heads(tensor: Tensor, heads: list[int], count: int) -> Tensor:
     return tensor[..., [head // group for head in heads], :, :]
 
 
-def _is_meant(layer: int | str, name: str) -> bool:
-    if isinstance(layer, int):
-        number = _NUMBER.search(name)
-        return number is not None and int(number[1]) == layer
+def _is_meant(layer: str, name: str) -> bool:
     return name == layer or name.startswith(f"{layer}.") or fnmatchcase(name, layer)
-
-
-def _what_there_is(layer: int | str, names: Collection[str]) -> str:
-    if isinstance(layer, int):
-        numbers = sorted({int(number[1]) for name in names if (number := _NUMBER.search(name))})
-        return f"its blocks are numbered {numbers[0]} to {numbers[-1]}" if numbers else "its blocks have no numbers"
-    close = get_close_matches(layer, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else "print(model) shows the names"

@@ -50,9 +50,9 @@ class Watch:
         if ask is not None and keep != "statistics":
             raise ValueError("ask goes with keep='statistics'; with keep='inputs' ask the sightings' matrices")
         self._modules = Modules(model)
-        names = self._modules.names.values()
-        self._layers, self._heads = check_layers(layers, names), check_heads(heads)
-        self._edits = _checked_edits(edit, names)
+        named = {name: module for module, name in self._modules.names.items()}
+        self._layers, self._heads = check_layers(layers, named), check_heads(heads)
+        self._edits = _checked_edits(edit, named)
         self._inquiry = inquiry(ask) if keep == "statistics" else None
         self._device = None if device is None else torch.device(device)
         self._keeper = Keeper(self._device)
@@ -164,6 +164,10 @@ class Watch:
     def multiplied(self) -> None:
         """Takes note of a product of two tensors that the model has computed."""
         self._modules.products += 1
+
+    def gated(self) -> None:
+        """Takes note of a function that so-called attentions use which attend to nothing."""
+        self._modules.gates += 1
 
     def folded_here(self) -> int | None:
         """How many heads torch's own function or module folds into its batch; None elsewhere."""
@@ -287,12 +291,12 @@ class Watch:
         )
 
 
-def _checked_edits(edit: Edit | Iterable[Edit], names: Iterable[str]) -> list[Edit]:
+def _checked_edits(edit: Edit | Iterable[Edit], modules: Mapping[str, nn.Module]) -> list[Edit]:
     edits = [edit] if isinstance(edit, Edit) else list(edit)
     for given in edits:
         if not isinstance(given, Edit):
             raise TypeError(f"edit must be made by a function of mirada.interventions, got {given!r}")
-    return [given.for_model(list(names)) for given in edits]
+    return [given.for_model(modules) for given in edits]
 
 
 def _in_checkpoint() -> bool:
