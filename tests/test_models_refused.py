@@ -35,9 +35,9 @@ def refused(capsys, *arguments):
     assert main(["look", *map(str, arguments), "--no-page"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    line = captured.err.strip().splitlines()[-1]
+    assert captured.err.count("\n") == 1, captured.err
+    line = captured.err
     assert line.startswith("mirada: ")
-    assert captured.err.count("mirada: ") == 1
     return line
 
 
@@ -151,6 +151,11 @@ def test_images_that_are_none(tmp_path, capsys):
     assert "not an image" in refused(capsys, folder, tmp_path / "cat.png")
     assert "no such file" in refused(capsys, folder, tmp_path / "dog.png")
     assert "takes an image" in refused(capsys, folder)
+
+
+def test_a_model_of_text_and_images_needs_both(tmp_path, capsys):
+    folder = save("CLIP", tmp_path / "model")
+    assert "give the image too" in refused(capsys, folder, "the cat")
 
 
 def test_sound_that_is_none(tmp_path, capsys):

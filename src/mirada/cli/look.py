@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,6 +39,8 @@ def look(
 ) -> None:
     """Open a transformers model and see what it attends to: in the terminal, then in a live page until Ctrl-C."""
     warnings.simplefilter("default")
+    if not sys.stderr.isatty():
+        _without_bars()
     view = see(
         model,
         _text(given, file),
@@ -55,6 +59,14 @@ def look(
         print(view.save(save))
     elif page:
         view.serve(port=port, browser=browser)
+
+
+def _without_bars() -> None:
+    """A log keeps no progress bars."""
+    with contextlib.suppress(ImportError):  # the extra is missing: told where the model is opened
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
 
 
 def _text(given: str | None, file: Path | None) -> str | None:

@@ -65,6 +65,8 @@ def prepare(
         raise ValueError(f"{opened.title}: takes text, not an image")
     if not isinstance(given, str):
         raise ValueError(f"{opened.title}: takes {opened.takes}, wanted a text, got {type(given).__name__}")
+    if image is None and opened.takes == "text and image" and opened.tokenizer is not None and _marker(opened) is None:
+        raise ValueError(f"{opened.title}: takes a text and an image: give the image too (image=, --image)")
     prepared = _text(opened, given, chat) if image is None else _text_and_image(opened, given, image, chat)
     _check_length(opened, prepared)
     return _with_target(opened, prepared)
