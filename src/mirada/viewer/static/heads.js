@@ -17,11 +17,22 @@ export function logShare(weight, even, keys) {
 
 export function headsView(eye) {
   const grid = el("div", { class: "heads-grid", role: "group", aria: { label: "Heads of all layers as small maps" } });
-  const kept = { sort: "place", from: 0, to: 100 };
+  // What was measured beside the view (a head's importance, say): name → { words, unit, says, values[layer][head] }.
+  const known = () => ({ ...MEASURES, ...eye.state.get("measured") });
+  const kept = (eye.kept ??= { sort: "place", from: 0, to: 100 });
+  if (!known()[kept.sort]) kept.sort = "place";
   const count = el("span", { class: "soft", role: "status" });
   const cards = eye.layers.flatMap((layer, l) => Array.from({ length: layer.about.heads }, (_, h) => card(eye, l, h)));
-  const arrange = () => arranged(eye, grid, cards, kept, count);
-  const bar = toolbar(kept, count, arrange);
+  const measured = () => {
+    for (const one of cards) {
+      for (const [name, { values }] of Object.entries(eye.state.get("measured") ?? {})) one.measures = { ...one.measures, [name]: values[one.layer]?.[one.head] };
+    }
+  };
+  const arrange = () => {
+    measured();
+    arranged(eye, grid, cards, kept, count, known());
+  };
+  let bar = toolbar(kept, count, arrange, known());
   grid.addEventListener("keydown", (event) => rove(event, grid));
   eye.layers.forEach((layer, l) => {
     layer.overview().then((seen) => fill(eye, cards.filter((one) => one.layer === l), layer, seen)).then(arrange, (error) => eye.say(error.message));
@@ -30,20 +41,26 @@ export function headsView(eye) {
   return {
     element: el("div", { class: "view heads" }, bar, grid),
     update(changed) {
+      if (changed.has("measured")) {
+        const next = toolbar(kept, count, arrange, known());
+        bar.replaceWith(next);
+        bar = next;
+        arrange();
+      }
       if (changed.has("dark")) cards.forEach((one) => one.paint?.());
       if (changed.has("layer") || changed.has("head")) cards.forEach((one) => mark(eye, one));
     },
   };
 }
 
-function toolbar(kept, count, arrange) {
-  const orders = [["place", "layer and head"], ...Object.entries(MEASURES).map(([key, { words }]) => [key, `${words}, highest first`])];
+function toolbar(kept, count, arrange, known) {
+  const orders = [["place", "layer and head"], ...Object.entries(known).map(([key, { words }]) => [key, `${words}, highest first`])];
   const limit = (name, words) =>
     el("label", { class: "choice" }, el("span", { text: words }),
       el("input", { type: "range", min: 0, max: 100, value: kept[name], on: { input: (event) => { kept[name] = Number(event.target.value); arrange(); } } }));
   const limits = el("span", { class: "limits" }, limit("from", "from the lowest"), limit("to", "to the highest"));
-  limits.hidden = true;
-  const sort = choice("Sort", orders, "place", (value) => {
+  limits.hidden = kept.sort === "place";
+  const sort = choice("Sort", orders, kept.sort, (value) => {
     kept.sort = value;
     limits.hidden = value === "place";
     arrange();
@@ -62,7 +79,7 @@ function card(eye, layer, head) {
 function fill(eye, cards, layer, { thumbs, measures }) {
   const [rows, columns] = layer.about.thumb;
   for (const one of cards) {
-    one.measures = Object.fromEntries(Object.keys(MEASURES).map((name) => [name, measures[name][one.head]]));
+    one.measures = { ...one.measures, ...Object.fromEntries(Object.keys(MEASURES).map((name) => [name, measures[name][one.head]])) };
     one.paint = () => paintThumb(one.canvas, thumbs.subarray(one.head * rows * columns, (one.head + 1) * rows * columns), [rows, columns], eye.dark());
     one.paint();
     const told = Object.entries(MEASURES).map(([name, { words, unit }]) => `${words} ${unit(one.measures[name])}`).join(", ");
@@ -86,14 +103,14 @@ function mark(eye, one) {
   one.element.toggleAttribute("data-current", current);
 }
 
-function arranged(eye, grid, cards, kept, count) {
+function arranged(eye, grid, cards, kept, count, known) {
   const ready = kept.sort !== "place";
   const shown = ready ? ranked(cards, kept) : cards;
   const rows = ready ? [["", shown]] : eye.layers.map((layer, l) => [layer.about.name, cards.filter((one) => one.layer === l)]);
   for (const one of cards) {
-    const measure = MEASURES[kept.sort];
+    const measure = known[kept.sort];
     const place = ready && eye.layers.length > 1 ? `${one.layer}·${one.head}` : `${one.head}`;
-    one.words.textContent = measure && one.measures ? `${place}   ${measure.unit(one.measures[kept.sort])}` : place;
+    one.words.textContent = measure && one.measures?.[kept.sort] !== undefined ? `${place}   ${measure.unit(one.measures[kept.sort])}` : place;
     one.element.tabIndex = -1;
   }
   grid.replaceChildren(...rows.map(([name, members]) =>
@@ -101,12 +118,12 @@ function arranged(eye, grid, cards, kept, count) {
       name === "" ? null : el("span", { class: "heads-name", text: name, title: name, aria: { hidden: "true" } }),
       el("span", { class: "heads-cards" }, ...members.map((one) => one.element)))));
   if (shown[0]) (shown.find((one) => one.element.hasAttribute("data-current")) ?? shown[0]).element.tabIndex = 0;
-  count.textContent = `${shown.length} of ${cards.length} heads${ready ? `: ${MEASURES[kept.sort].says}` : ""}`;
+  count.textContent = `${shown.length} of ${cards.length} heads${ready ? `: ${known[kept.sort].says}` : ""}`;
 }
 
 /** Highest first, those between two shares of the range that occurs. */
 function ranked(cards, { sort, from, to }) {
-  const known = cards.filter((one) => one.measures);
+  const known = cards.filter((one) => one.measures?.[sort] !== undefined);
   const values = known.map((one) => one.measures[sort]);
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const at = (share) => least + ((most - least) * share) / 100;

@@ -3,6 +3,10 @@ import { scaleColour } from "./colour.js";
 import { button, el, number, percent, quoted, wordOf } from "./dom.js";
 import { liveLayers } from "./live.js";
 
+const MEASURED = {
+  importance: { words: "importance", unit: (value) => number(value, 3), says: "|gradient of the head's gate| for the first prediction's log-probability" },
+  effect: { words: "effect of ablating", unit: (value) => `${number(value, 3)} nats`, says: "fall of the first prediction's log-probability when the head is ablated" },
+};
 const PAUSE = 60; // ms after the last key
 const NAME = "language";
 let tabs = 0;
@@ -106,9 +110,23 @@ class Playground {
     Object.assign(this, { predictions, pieces: written, next });
     this.says("");
     this.answers.toggleAttribute("data-stale", false);
-    const ask = (question, given, options) => this.eye.ask(question, { ...given, version }, options);
-    this.eye.replace(about, liveLayers(about, ask));
+    this.eye.replace(about, liveLayers(about, this.asking(version)));
     this.draw();
+  }
+
+  /** Asks for numbers of one scene; once another has taken its place, nothing of it is answered any more. */
+  asking(version) {
+    this.gone?.abort();
+    const { signal } = (this.gone = new AbortController());
+    const never = new Promise(() => {});
+    return async (question, given, options) => {
+      try {
+        return signal.aborted ? await never : await this.eye.ask(question, { ...given, version }, { ...options, signal });
+      } catch (error) {
+        if (signal.aborted) return never;
+        throw error;
+      }
+    };
   }
 
   draw() {
@@ -240,10 +258,13 @@ class Playground {
   }
 
   rank() {
+    // The Heads view sorts by what has been measured.
+    const measured = this.values ? { [this.told]: { ...MEASURED[this.told], values: this.values } } : null;
+    if (measured || this.eye.state.get("measured")) this.eye.state.set({ measured });
     const all = (this.values ?? []).flatMap((row, layer) => row.map((value, head) => ({ value, layer, head })));
     const best = all.sort((a, b) => b.value - a.value).slice(0, 8);
     this.ranking.hidden = best.length === 0;
-    this.ranking.title = this.told === "effect" ? "fall of the first answer's log-probability (nats) when the head is ablated" : "|gradient of the head's gate|";
+    this.ranking.title = MEASURED[this.told]?.says ?? "";
     this.ranking.replaceChildren(...best.map(({ value, layer, head }) => {
       const name = `${this.eye.layers[layer]?.about.name ?? layer}.${head}`;
       return el("li", {}, button(name, () => this.eye.state.set({ layer, head, view: "map" }), { title: "Show this head" }), el("span", { class: "figure", text: number(value, 2) }));
