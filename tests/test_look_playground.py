@@ -258,6 +258,10 @@ def test_the_page_follows_what_is_typed_written_and_switched_off(browser, views)
         page.wait_for_function(
             f"() => {ROOT}.querySelector('.card-words').textContent.startsWith('{first[1]}·{first[2]} ')"
         )
+        box.press("End")
+        box.press_sequentially(" on")  # another text: what was measured no longer holds
+        page.get_by_text(f"{length + 1} × {length + 1}, live").wait_for()
+        page.wait_for_function(f"() => {ROOT}.querySelector('.heads select').value === 'place'")
         page.locator(".cut-now").click()
         page.locator(".cut-edge").wait_for()
         server.stop()

@@ -97,6 +97,11 @@ def test_no_tokenizer(folder, capsys):
     assert "no tokenizer" in refused(capsys, folder, "the cat")
 
 
+def test_a_broken_tokenizer(folder, capsys):
+    (folder / "tokenizer.json").write_text("{}")
+    assert "its tokenizer can't be read" in refused(capsys, folder, "the cat")
+
+
 def test_no_such_model(capsys, tmp_path):
     assert "no such folder" in refused(capsys, tmp_path / "nothing", "the cat")
     assert "no such folder" in refused(capsys, "./nothing", "the cat")

@@ -201,6 +201,8 @@ def _with_target(opened: OpenModel, prepared: Prepared) -> Prepared:
 
 
 def _tokenizer(opened: OpenModel) -> Any:
+    if opened.tokenizer is None and opened.unread:
+        raise ValueError(f"{opened.title}: its tokenizer can't be read: {opened.unread}")
     if opened.tokenizer is None:
         raise ValueError(f"{opened.title}: it has no tokenizer: give one (tokenizer=), or the model's own inputs")
     return opened.tokenizer

@@ -30,6 +30,8 @@ class OpenModel:
     """The feature extractor of a model of sound."""
     processor: Any = None
     """What joins several of these for a model that takes several at once."""
+    unread: str = ""
+    """Why a tokenizer that is there could not be read."""
 
     @property
     def config(self) -> Any:
@@ -146,16 +148,20 @@ def _readers(origin: Origin, model: nn.Module, safe: dict[str, Any]) -> dict[str
         "images": transformers.AutoImageProcessor,
         "sounds": transformers.AutoFeatureExtractor,
     }
-    return {name: _read(kind, origin, safe) for name, kind in kinds.items() if _has_files(name, origin.folder)}
+    why: list[str] = []
+    found = {name: _read(kind, origin, safe, why) for name, kind in kinds.items() if _has_files(name, origin.folder)}
+    return found | {"unread": why[0] if why and found.get("tokenizer") is None else ""}
 
 
-def _read(kind: Any, origin: Origin, safe: dict[str, Any]) -> Any:
-    """A reader, or None where the folder has none or it needs a library that is not installed."""
+def _read(kind: Any, origin: Origin, safe: dict[str, Any], why: list[str] | None = None) -> Any:
+    """A reader, or None where the folder has none or it can't be read; then `why` gets the reason."""
     try:
         return kind.from_pretrained(origin.folder, **safe)
     except Exception as error:
         if "trust_remote_code" in str(error):
             raise ValueError(f"{origin.title}: its tokenizer needs its own code, which is never run here") from None
+        if why is not None:
+            why.append(" ".join(str(error).split())[:200] or type(error).__name__)
         return None
 
 

@@ -80,6 +80,7 @@ class Playground(Answers):
         shown = {
             "text": self._text,
             "chat": bool(getattr(self._opened.tokenizer, "chat_template", None)),
+            "mask": getattr(self._opened.tokenizer, "mask_token", None),
             "generates": self._opened.generates or self._opened.decodes,
             "heads": [shape[-3] if len(shape) > 2 else 1 for *_, shape in self._layers],
         }

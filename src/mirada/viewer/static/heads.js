@@ -20,7 +20,8 @@ export function headsView(eye) {
   // What was measured beside the view (a head's importance, say): name → { words, unit, says, values[layer][head] }.
   const known = () => ({ ...MEASURES, ...eye.state.get("measured") });
   const kept = (eye.kept ??= { sort: "place", from: 0, to: 100 });
-  if (!known()[kept.sort]) kept.sort = "place";
+  const settle = () => { if (kept.sort !== "place" && !known()[kept.sort]) kept.sort = "place"; };
+  settle();
   const count = el("span", { class: "soft", role: "status" });
   const cards = eye.layers.flatMap((layer, l) => Array.from({ length: layer.about.heads }, (_, h) => card(eye, l, h)));
   const measured = () => {
@@ -42,6 +43,7 @@ export function headsView(eye) {
     element: el("div", { class: "view heads" }, bar, grid),
     update(changed) {
       if (changed.has("measured")) {
+        settle();
         const next = toolbar(kept, count, arrange, known());
         bar.replaceWith(next);
         bar = next;

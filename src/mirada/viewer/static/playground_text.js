@@ -133,7 +133,9 @@ class Playground {
     this.story.replaceChildren(...this.pieces.map((piece) => el("span", { text: piece })));
     this.story.hidden = this.pieces.length === 0;
     if (this.undo) this.undo.disabled = this.written.length === 0;
-    this.answers.replaceChildren(...this.predictions.flatMap((one) => this.prediction(one)));
+    const nothing = this.offered.mask ? `Write ${this.offered.mask} where a token is to be predicted.` : "This model predicts nothing by itself.";
+    const rows = this.predictions.flatMap((one) => this.prediction(one));
+    this.answers.replaceChildren(...(rows.length ? rows : [el("p", { class: "soft", text: nothing })]));
     this.drawGrid();
     this.drawEdges();
   }
