@@ -29,9 +29,11 @@ from mirada.watching.provenance import (
     letters_of,
     moved,
     one_each,
+    probe_of,
     product,
     ranked,
     scaled,
+    scores_of,
     to_base,
     widened,
     with_hidden,
@@ -64,6 +66,14 @@ class _Softmax:
 
 
 @dataclass(frozen=True)
+class _Outer:
+    """A product of each query with each key, before it is summed over channels: (*base or 1, E) each."""
+
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True)
 class _Use:
     """Weights that are multiplied with something, or summed with it: where they and it lie."""
 
@@ -82,7 +92,7 @@ class Eager:
         self._notes = Notes()
         #: Empty while nothing is followed, so that no step need be looked at.
         self.notes = self._notes.of
-        self.beginnings = frozenset((*_PRODUCTS, *_SOFTMAX, "view", "reshape", "flatten"))
+        self.beginnings = frozenset((*_PRODUCTS, *_SOFTMAX, "exp", "mul", "view", "reshape", "flatten"))
 
     def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs a function of the model. Nothing that fails in following it reaches the model."""
@@ -164,7 +174,7 @@ class Eager:
         if not isinstance(out, Tensor) or not out.is_floating_point() or name.endswith("_like") or "new_" in name:
             return
         for given in (*args[:3], *kwargs.values()):
-            note = self._note(given, writes=1 << 30)
+            note = self._note(given)
             if note is None or out is given:
                 continue
             if out.shape == given.shape:
@@ -279,24 +289,34 @@ class Eager:
     def _times(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
         tensor, note, factor = self._noted_and_other(args, kwargs, out)
         if note is None:
+            self._outer(*self._pair(args, kwargs), out)
             return
-        if note.kind in ("weights", "changed") and isinstance(factor, Tensor) and self._pools(note, tensor, factor):
-            wide = widened(note, tensor.shape, out.shape)
-            if wide is not None:
-                # The last dimension, a new one, is the width of the values.
-                layout, width = wide.layout[:-1], out.shape[-1]
-                self._notes[out] = replace(note, kind="weighted", value=factor, layout=(*layout, ()))
-                assert width
-                return
+        if isinstance(factor, Tensor) and self._pools(note, tensor, factor):
+            self._notes[out] = replace(note, kind="weighted", value=factor, why=self._changed_by(note))
+            return
         self._changed(tensor, note, out, name, lambda scores: scaled(scores, factor), factor)
 
-    def _pools(self, note: Noted, weights: Tensor, value: Tensor) -> bool:
+    def _outer(self, left: object, right: object, out: object) -> None:
+        """Each query times each key, channel by channel: scores once they are summed over the last dimension."""
+        if not isinstance(left, Tensor) or not isinstance(right, Tensor) or not isinstance(out, Tensor):
+            return
+        if not 2 < left.ndim == right.ndim == out.ndim or out.shape[-1] not in (left.shape[-1], right.shape[-1]):
+            return
+        pairs = list(zip(left.shape[:-1], right.shape[:-1], strict=True))
+        if any(a > b == 1 for a, b in pairs) and any(b > a == 1 for a, b in pairs):
+            self._notes[out] = _Outer(left, right)
+
+    @staticmethod
+    def _changed_by(note: Noted) -> str:
+        return note.why or ("" if note.kind == "weights" else "an exponential without its sum")
+
+    @staticmethod
+    def _pools(note: Noted, weights: Tensor, value: Tensor) -> bool:
+        """Whether weights (..., 1) are multiplied with values (..., Ev), each with each."""
         return (
-            note.kind == "weights"
+            note.kind in ("weights", "changed", "exp")
             and note.layout[-1] == ()
-            and weights.shape[-1] == 1
             and value.ndim == weights.ndim
-            and value.shape[-1] > 1
             and all(v in (1, w) for v, w in zip(value.shape[:-1], weights.shape[:-1], strict=True))
         )
 
@@ -308,6 +328,10 @@ class Eager:
         if note.kind == "exp" and below is not None and below.kind == "sum" and below.softmax is note.softmax:
             if out.shape == tensor.shape and out is not tensor:
                 self._begin_weights(note, below.key, out)
+            return
+        if note.kind == "exp" and not note.scores.product:
+            if below is not None and below.softmax is note.softmax:
+                self._notes[out] = note.lost("another sum than its exponentials'")
             return
         if kwargs.get("rounding_mode") or (not isinstance(divisor, Tensor) and not divisor):
             self._notes[out] = note.lost(name)
@@ -407,15 +431,22 @@ class Eager:
 
     def _exp(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
         note = self._note(args[0] if args else kwargs.get("input"))
-        if note is None:
+        if not isinstance(out, Tensor) or out.ndim < 2:
             return
-        if note.kind == "log":
+        if note is not None and note.kind == "log":
             self._begin_weights(replace(note, kind="scores"), note.key, out)
-        elif note.kind == "scores" and note.scores.product:
+        elif note is None or note.kind != "scores":
+            self._notes[out] = Noted(Scores(tuple(out.shape)), one_each(out.ndim), kind="exp", softmax=_Softmax())
+        else:
             self._notes[out] = replace(note, kind="exp", softmax=_Softmax())
 
     def _sum(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
         given = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
+        outer = self._notes.get(given.get("input"))
+        if isinstance(outer, _Outer) and given.get("dim") in (-1, outer.left.ndim - 1) and not given.get("keepdim"):
+            self._watch.multiplied()
+            self._notes[out] = scores_of(outer.left, outer.right, out.shape, outer.left, outer.right)
+            return
         note = self._note(given.get("input"))
         if note is None:
             return
@@ -466,7 +497,7 @@ class Eager:
     def _dropout(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         given = dict(zip(("input", "p", "training"), args, strict=False)) | kwargs
         tensor = given["input"]
-        note = self._note(tensor, 1 if out is tensor else 0)
+        note = self._note(tensor, 1 if name == "dropout_" or given.get("inplace") else 0)
         if note is None or not isinstance(out, Tensor):
             return
         chance = given.get("p", 0.5) if given.get("training", given.get("train", True)) else 0.0
@@ -493,7 +524,7 @@ class Eager:
             if name in ("view", "reshape", "flatten"):
                 self._fold(tensor, out)
             return
-        probe = torch.empty(tensor.shape, device="meta")
+        probe = probe_of(tensor.shape)
         try:
             after = func(probe, *args[1:], **kwargs) if args else func(**{**kwargs, next(iter(kwargs)): probe})
         except (RuntimeError, TypeError, NotImplementedError, IndexError):
@@ -559,7 +590,7 @@ class Eager:
         if note.kind in ("sum", "log", "weighted"):
             return False
         if note.kind in ("exp", "changed"):
-            if note.scores.product or value.ndim > 2:
+            if note.scores.product or (value.ndim > 2 and note.kind == "changed"):
                 words = "its softmax is written as exp / sum in a way that is not followed"
                 if note.kind == "changed":
                     words = f"its weights are changed after the softmax, by {note.why}"
@@ -647,8 +678,15 @@ class Eager:
         dim = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
         if note is None or note.kind != "weighted" or not isinstance(dim, int):
             return None
+        if note.why:
+            if note.scores.product or (note.kind == "weighted" and note.shown is not None and note.shown.ndim > 2):
+                self._watch.cannot_follow(f"its weights are changed after the softmax, by {note.why}")
+            return None
         dim = dim % len(note.layout)
-        if note.layout[dim] != (note.key,):
+        # A softmax over experts for each token, (tokens, experts), is a gate.
+        shown = note.shown
+        gates = not note.scores.product and shown is not None and shown.ndim < 3
+        if note.layout[dim] != (note.key,) or gates:
             return None
         assert note.value is not None
         rows = self._rows(note, [m for m in range(len(note.layout) - 1) if note.value.shape[m] == 1])
@@ -675,7 +713,12 @@ class Eager:
                 for bases in note.layout
                 if bases != (note.key,) and any(one.shape[b] > 1 and other.shape[b] == 1 for b in bases)
             ]
-            return apart[-1] if apart else candidates[-1] if candidates else ()
+            both = [bases for bases in apart if bases in candidates]
+            if both:
+                return both[-1]
+            # Scores that are mixed over heads are a product too, of which the queries are no part.
+            mixed = any(other.shape[b] > 1 and one.shape[b] == 1 for bases in candidates for b in bases)
+            return apart[-1] if apart and not mixed else candidates[-1] if candidates else ()
         at = note.layout.index((note.key,))
         beside = note.layout[at - 1] if at else ()
         return beside if beside in candidates else candidates[-1] if candidates else ()
@@ -890,10 +933,7 @@ def _agrees(call: Call, weights: Tensor, *, whole: bool) -> bool:
     except (ValueError, TypeError):
         return False
     queries = weights.shape[-2]
-    tolerance = 3e-2 if torch.bfloat16 in (weights.dtype, call.dtype) else 5e-3
-    tolerance = 1e-5 if weights.dtype in (torch.float32, torch.float64) == call.dtype else tolerance
-    if weights.dtype.itemsize >= 4 and call.dtype.itemsize >= 4:
-        tolerance = 5e-6
+    tolerance = {torch.bfloat16: 4e-3, torch.float16: 1e-3}.get(weights.dtype, 5e-6)
     index = torch.arange(queries) if whole else torch.linspace(0, queries - 1, _ROWS).long().unique()
     for some in index.split(max(1, _COMPARED // max(1, weights[..., :1, :].numel()))):
         found, given = matrix.rows(some.to(weights.device)).double(), weights[..., some, :].double()

@@ -32,6 +32,7 @@ class Intercept(TorchFunctionMode):
     def __init__(self, watch: Watch) -> None:
         super().__init__()
         self._watch = watch
+        self.functions = 0
         self._eager = Eager(watch)
         self._handlers: dict[str, Any] = {
             "scaled_dot_product_attention": self._fused,
@@ -42,6 +43,7 @@ class Intercept(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Every function of the model comes by here: what isn't attention is let through at as little cost as can be.
+        self.functions += 1
         name = getattr(func, "__name__", "")
         if name in self._eager.beginnings or self._eager.notes:
             return (

@@ -36,6 +36,17 @@ class Followed:
     kind: str
 
 
+class _Run(NamedTuple):
+    """A module that runs, with the counts when it began."""
+
+    module: nn.Module
+    noticed: int  # attention calls and complaints
+    products: int
+    gates: int
+    functions: int
+    missing: list[str]  # parts that are called attentions in which none was seen
+
+
 class Modules:
     """Knows which module of one model runs, in one thread.
 
@@ -46,10 +57,11 @@ class Modules:
     def __init__(self, model: nn.Module) -> None:
         self.names = _named(model)
         self._model = model
-        #: With the attention calls and complaints, the products and the gates when it began.
-        self._running: list[tuple[nn.Module, int, int, int]] = []
+        self._running: list[_Run] = []
         self._closed: set[nn.Module] = set()
         self.gates = 0
+        self.functions: Callable[[], int] = lambda: 0
+        """How many functions of torch the model has called."""
         self.noticed = 0
         self.products = 0
         self.ran = False
@@ -119,7 +131,7 @@ class Modules:
             self._enter_part(module, args)
             return
         self.ran = True
-        self._running.append((module, self.noticed, self.products, self.gates))
+        self._running.append(_Run(module, self.noticed, self.products, self.gates, self.functions(), []))
 
     def _enter_part(self, module: nn.Module, args: object) -> None:
         """A part that runs in another thread, for a model that runs in this one, can't be seen."""
@@ -141,16 +153,34 @@ class Modules:
         if threading.get_ident() != self._thread or module not in self.names:
             return
         while self._running:
-            left, noticed, products, gates = self._running.pop()
-            if left is module:
+            run = self._running.pop()
+            if run.module is module:
                 break
         else:
             return
-        if noticed != self.noticed or not looks_like_attention(module) or in_backward():
+        if in_backward():
             return
-        # A gate of convolutions or pooled means is often called an attention, and attends to nothing.
-        if products != self.products or gates == self.gates:
-            self.complain(self.names[module], "it ran, and no attention call was seen in it")
+        if noticed := run.noticed != self.noticed:
+            run.missing.clear()  # parts of an attention that was seen
+        elif looks_like_attention(module) and self._attends(run):
+            run.missing.append(self.names[module])
+        outer = next((other for other in reversed(self._running) if looks_like_attention(other.module)), None)
+        if noticed or not run.missing:
+            return
+        if outer is not None and run.products == self.products:
+            outer.missing += run.missing
+            return
+        for name in run.missing:
+            self.complain(name, "it ran, and no attention call was seen in it")
+
+    def _attends(self, run: _Run) -> bool:
+        """Whether a module that is called an attention may be one: where it does nothing, or is a gate, it is none.
+
+        A gate of convolutions or pooled means multiplies no two tensors; a kernel of one's own may be anything.
+        """
+        if run.functions == self.functions():
+            return False
+        return run.products != self.products or run.gates == self.gates
 
 
 def _named(model: nn.Module) -> dict[nn.Module, str]:

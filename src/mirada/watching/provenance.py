@@ -285,7 +285,7 @@ def widened(note: Noted, before: Sequence[int], after: Sequence[int]) -> Noted |
 
 
 def moved(note: Noted, before: Sequence[int], after: Tensor) -> Noted | None:
-    """The note after a step that only moves: ``after`` is what it makes of an empty, contiguous meta tensor.
+    """The note after a step that only moves: ``after`` is what it makes of ``probe_of(before)``.
 
     Strides tell which dimension went where, and the offset what was left out.
     """
@@ -297,13 +297,11 @@ def moved(note: Noted, before: Sequence[int], after: Tensor) -> Noted | None:
     large = [n for n, size in enumerate(before) if size > 1]
     taken: dict[int, list[int]] = {n: [] for n in large}  # input dimension -> dimensions of the result
     layout: list[tuple[int, ...] | None] = [None] * after.ndim
-    singles = [n for n, size in enumerate(before) if size == 1]
-    for dim, (size, stride) in enumerate(zip(after.shape, after.stride(), strict=True)):
-        if size == 1:
-            same = next((n for n in singles if strides[n] == stride), None)
+    singles = {single_stride(n): n for n, size in enumerate(before) if size == 1}
+    for dim, (size, stride) in reversed(list(enumerate(zip(after.shape, after.stride(), strict=True)))):
+        if size == 1:  # one that is inserted before another has its stride, and comes first
+            same = singles.pop(stride, None)
             layout[dim] = () if same is None else note.layout[same]
-            if same is not None:
-                singles.remove(same)
             continue
         own = next((n for n in large if strides[n] <= stride < strides[n] * before[n]), None)
         if own is None:
@@ -339,6 +337,17 @@ def moved(note: Noted, before: Sequence[int], after: Tensor) -> Noted | None:
             for dim, bases in zip(dims, parted[1], strict=True):
                 layout[dim] = bases
     return replace(note, layout=tuple(bases or () for bases in layout))
+
+
+def probe_of(shape: Sequence[int]) -> Tensor:
+    """An empty tensor of which each dimension is known by its stride, also where it has size 1."""
+    strides = [single_stride(n) if size == 1 else math.prod(shape[n + 1 :]) for n, size in enumerate(shape)]
+    return torch.empty_strided(tuple(shape), strides, device="meta")
+
+
+def single_stride(n: int) -> int:
+    """A stride that no other dimension has, for a dimension of size 1: it reaches nowhere."""
+    return (1 << 50) + 7 * n
 
 
 def _whole_or_merged(

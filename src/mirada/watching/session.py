@@ -77,7 +77,9 @@ class Watch:
                 entered.callback(compile.leave)
             entered.callback(self._modules.detach)
             self._modules.attach()
-            entered.enter_context(Intercept(self))
+            intercept = Intercept(self)
+            self._modules.functions = lambda: intercept.functions
+            entered.enter_context(intercept)
             self._open = entered.pop_all()
         self._state = "open"
         return self._records
