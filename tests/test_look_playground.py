@@ -101,6 +101,27 @@ def test_a_decoder_writes_its_translation_token_by_token(views):
     assert found["probabilities"] == pytest.approx(expected[found["ids"]].tolist(), abs=1e-5)
 
 
+def test_a_page_begins_with_what_was_looked_at(views, tmp_path):
+    """What was written, and edits that were given, hold in the page too."""
+    edit = ablate(layers=0, heads=2)
+    view = views("GPT-2", generate=3, edit=edit)
+    about, ids = view.trials["language"].about, list(view.prepared.text.ids)
+    assert about["written"] == ids[10:]
+    assert about["text"] == TEXT
+    (first,) = about["first"]["predictions"]
+    (again,) = tried(view, written=about["written"])["predictions"]
+    expected = distribution(view, edit, ids=ids)
+    for found in (first, again):
+        assert found["probabilities"] == pytest.approx(expected[found["ids"]].tolist(), abs=1e-5)
+    (off,) = tried(view, written=about["written"], off=[[1, 1]])["predictions"]
+    assert off["before"] == pytest.approx(expected[off["ids"]].tolist(), abs=1e-5)
+    both = distribution(view, [edit, ablate(layers=1, heads=1)], ids=ids)
+    assert off["probabilities"] == pytest.approx(both[off["ids"]].tolist(), abs=1e-5)
+    sound = views("Whisper", recording(tmp_path / "tone.wav"), generate=2)
+    assert tried(sound, written=sound.trials["language"].about["written"])["about"]["layers"][2]["keys"] == 3
+    assert tried(sound)["about"]["layers"][2]["keys"] == 1
+
+
 def test_masks_classes_images_and_sound_have_it_too(views, tmp_path):
     assert [one["what"] for one in tried(views("BERT"), text="the <mask> sat")["predictions"]] == ["mask at 2"]
     assert tried(views("BERT"))["predictions"] == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from mirada.interventions import Edit
 from mirada.models import running
 from mirada.models.inputs import Prepared, prepare
 from mirada.models.opening import OpenModel, open_model, with_readers
-from mirada.models.playground import NAME, Playground
+from mirada.models.playground import NAME, Beginning, Playground
 from mirada.models.predictions import Prediction, predictions
 from mirada.models.running import Keep
 from mirada.models.scenes import scene_of
@@ -21,7 +21,6 @@ from mirada.models.sides import sides
 from mirada.models.strongest import Head, measured, short, strongest
 from mirada.viewer import View
 from mirada.viewer.queries import Answers
-from mirada.watching import Records
 
 DECODED = 20
 """Tokens that a decoder beside an encoder writes if it isn't told how many."""
@@ -33,16 +32,13 @@ class ModelView(View):
     def __init__(
         self,
         opened: OpenModel,
-        prepared: Prepared,
-        records: Records,
-        output: Any,
-        *,
-        text: str | None = None,
+        beginning: Beginning,
         notes: Sequence[str] = (),
         **watched: Any,
     ) -> None:
+        prepared, records, output = beginning.prepared, beginning.records, beginning.output
         super().__init__(scene_of(records, prepared, title=opened.title, notes=tuple(notes)))
-        self._live = Playground(opened, prepared, records, self.scene, text, **watched)
+        self._live = Playground(opened, beginning, self.scene, **watched)
         self.trials = {NAME: self._live.trial()}
         self.opened = opened
         self.prepared = prepared
@@ -115,10 +111,10 @@ def look(
         RuntimeError: the extra `models` (transformers) is missing.
     """
     opened = _opened(model, tokenizer, device=device, dtype=dtype, revision=revision)
-    prepared = prepare(opened, inputs, image=image, sound=sound, chat=chat)
-    count = generate if generate is not None else DECODED if opened.decodes else 0
-    given = isinstance(inputs, dict) and "decoder_input_ids" in inputs
-    prepared = prepared if given else running.extended(opened, prepared, count)
+    start = prepare(opened, inputs, image=image, sound=sound, chat=chat)
+    given = isinstance(inputs, Mapping) and "decoder_input_ids" in inputs
+    count = generate if generate is not None else DECODED if opened.decodes and not given else 0
+    prepared = running.extended(opened, start, count)
     notes = []
     if keep is None:
         keep = "inputs" if running.kept_whole(opened, prepared) else "statistics"
@@ -129,7 +125,9 @@ def look(
             )
     records, output = running.run(opened, prepared, keep=keep, layers=layers, heads=heads, edit=edit)
     text = inputs if isinstance(inputs, str) and prepared.text is not None and prepared.image is None else None
-    return ModelView(opened, prepared, records, output, text=text, notes=notes, layers=layers, heads=heads)
+    edits = (edit,) if isinstance(edit, Edit) else tuple(edit)
+    beginning = Beginning(start, prepared, records, output, text, chat, edits)
+    return ModelView(opened, beginning, notes, layers=layers, heads=heads)
 
 
 def _opened(model: Any, tokenizer: Any, **where: Any) -> OpenModel:

@@ -45,6 +45,29 @@ _KEPT = 8
 _MOST_TEXT, _MOST_TOKENS = 100_000, 4096
 
 
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """What a page begins with, as it was looked at."""
+
+    start: Prepared
+    """The input, before anything was written after it."""
+    prepared: Prepared
+    records: Records
+    output: Any
+    text: str | None
+    """What stands in the text box; None: the input is no text, and stays."""
+    chat: bool
+    edits: tuple[Edit, ...]
+    """Hold for all that the page runs."""
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """The tokens that were written after the input."""
+        part = "text" if self.prepared.target is None else "target"
+        before, after = getattr(self.start, part), getattr(self.prepared, part)
+        return () if after is None else after.ids[len(before) :]
+
+
 @dataclass(frozen=True)
 class Request:
     """What a page sent, checked."""
@@ -63,12 +86,10 @@ class Request:
 class Playground(Answers):
     """Answers a live page of a model, from any number of threads and tabs; one forward pass at a time."""
 
-    def __init__(
-        self, opened: OpenModel, prepared: Prepared, records: Records, first: Scene, text: str | None, **watched: Any
-    ) -> None:
-        super().__init__(first)
-        self._opened, self._given, self._text, self._watched = opened, prepared, text, watched
-        self._layers = [(record.name, record.nth, record.shape) for record in records]
+    def __init__(self, opened: OpenModel, beginning: Beginning, scene: Scene, **watched: Any) -> None:
+        super().__init__(scene)
+        self._opened, self._begun, self._watched = opened, beginning, watched
+        self._layers = [(record.name, record.nth, record.shape) for record in beginning.records]
         self._scenes: OrderedDict[int, Answers] = OrderedDict()
         self._model, self._book = Lock(), Lock()
         self._latest: OrderedDict[str, int] = OrderedDict()
@@ -77,9 +98,16 @@ class Playground(Answers):
 
     def trial(self) -> Trial:
         """What the page is offered."""
+        begun = self._begun
+        first = Request(begun.text, begun.chat, begun.written, (), (), 1.0, 6, "", 0)
+        found = {what: row.detach() for what, row in scores(self._opened, begun.prepared, begun.output).items()}
+        self._before = (_of_text(first), found)
         shown = {
-            "text": self._text,
+            "first": self._answered(found, None, first),
+            "text": begun.text,
             "chat": bool(getattr(self._opened.tokenizer, "chat_template", None)),
+            "chatting": begun.chat,
+            "written": list(begun.written),
             "mask": getattr(self._opened.tokenizer, "mask_token", None),
             "generates": self._opened.generates or self._opened.decodes,
             "heads": [shape[-3] if len(shape) > 2 else 1 for *_, shape in self._layers],
@@ -129,22 +157,21 @@ class Playground(Answers):
             if self._superseded(request):
                 raise ValueError("a later text of this page came meanwhile")
             prepared = self._prepared(request)
-            edits = self._edits(request)
-            before = self._unedited(request, prepared) if edits else None
-            records, output = running.run(self._opened, prepared, edit=edits, **self._watched)
+            switched = bool(request.off or request.cut)
+            before = self._unedited(request, prepared) if switched else None
+            records, output = running.run(self._opened, prepared, edit=self._edits(request), **self._watched)
             found = scores(self._opened, prepared, output)
-            if not edits:
+            if not switched:
                 self._before = (_of_text(request), found)
         answers = Answers(scene_of(records, prepared, title=self._opened.title))
         version = self._keep(answers)
-        written = [piece(self._opened, one) for one in request.written]
+        return {"version": version, "about": answers.about(), **self._answered(found, before, request)}
+
+    def _answered(self, found: dict[str, Tensor], before: dict[str, Tensor] | None, request: Request) -> dict[str, Any]:
+        told = [self._told(what, row, before[what] if before else None, request) for what, row in found.items()]
         return {
-            "version": version,
-            "about": answers.about(),
-            "predictions": [
-                self._told(what, row, before[what] if before else None, request) for what, row in found.items()
-            ],
-            "written": written,
+            "predictions": told,
+            "written": [piece(self._opened, one) for one in request.written],
             "next": _drawn(next(iter(found.values())), request) if found else None,
         }
 
@@ -197,14 +224,13 @@ class Playground(Answers):
         return next(iter(found.values()))
 
     def _prepared(self, request: Request) -> Prepared:
-        prepared = self._given
-        if request.text is not None and self._text is not None:
+        prepared = self._begun.start
+        if request.text is not None and self._begun.text is not None:
             prepared = prepare(self._opened, request.text, chat=request.chat)
         if request.written:
             self._check_written(request)
-            if self._opened.decodes:
-                assert prepared.target is not None
-                prepared = preparing.with_target(self._opened, prepared, [*prepared.target.ids[:1], *request.written])
+            if prepared.target is not None:
+                prepared = preparing.with_target(self._opened, prepared, [*prepared.target.ids, *request.written])
             else:
                 prepared = preparing.continued(self._opened, prepared, list(request.written))
         if prepared.text is not None and len(prepared.text) > _MOST_TOKENS:
@@ -220,7 +246,8 @@ class Playground(Answers):
     def _unedited(self, request: Request, prepared: Prepared) -> dict[str, Tensor]:
         """The logits without any edit, found once for a text."""
         if self._before is None or self._before[0] != _of_text(request):
-            _, output = running.run(self._opened, prepared, keep="statistics", ask=())
+            edits = self._begun.edits
+            _, output = running.run(self._opened, prepared, keep="statistics", edit=edits, ask=())
             self._before = (_of_text(request), scores(self._opened, prepared, output))
         return self._before[1]
 
@@ -231,7 +258,7 @@ class Playground(Answers):
                 raise ValueError(f"off: there is no head {layer}.{head}")
             heads.setdefault(self._layers[layer][0], []).append(head)
         edits = [ablate(layers=name, heads=sorted(set(off))) for name, off in heads.items()]
-        return edits + self._cuts(request)
+        return [*self._begun.edits, *edits, *self._cuts(request)]
 
     def _cuts(self, request: Request) -> list[Edit]:
         if not request.cut:

@@ -17,18 +17,18 @@ export function playgroundText(eye, about) {
 
 class Playground {
   constructor(eye, about) {
-    Object.assign(this, { eye, offered: about, written: [], pieces: [], off: new Set(), cut: [], values: null, turn: 0, busy: false });
+    Object.assign(this, { eye, offered: about, written: about.written, pieces: [], off: new Set(), cut: [], values: null, turn: 0, busy: false });
     this.tab = `${Date.now()}-${tabs++}`;
     this.element = el("aside", { class: "playground", aria: { label: "Playground" } }, ...this.parts());
-    this.says(about.text === null ? "The input is fixed; heads can be switched off." : "");
-    this.run();
+    this.says("");
+    this.tell(about.first);
   }
 
   parts() {
     const { text, chat, generates } = this.offered;
     const title = (words) => el(this.eye.heading, { text: words });
     this.box = el("textarea", { class: "prompt", rows: 3, spellcheck: false, value: text ?? "", hidden: text === null, aria: { label: "Text" }, on: { input: () => this.typed() } });
-    this.chat = el("input", { type: "checkbox", on: { change: () => this.typed() } });
+    this.chat = el("input", { type: "checkbox", checked: this.offered.chatting, on: { change: () => this.typed() } });
     this.story = el("p", { class: "story", dir: "auto" });
     this.temperature = el("input", { type: "range", min: -1, max: 1, step: 0.05, value: 0, on: { input: () => this.changed() } });
     this.top = el("input", { type: "number", min: 1, max: 100, value: 6, on: { change: () => this.changed() } });
@@ -106,11 +106,16 @@ class Playground {
   // --- what comes back ---
 
   show(found) {
-    const { about, version, predictions, written, next } = found;
-    Object.assign(this, { predictions, pieces: written, next });
+    const { about, version } = found;
     this.says("");
     this.answers.toggleAttribute("data-stale", false);
     this.eye.replace(about, liveLayers(about, this.asking(version)));
+    this.tell(found);
+  }
+
+  /** What is predicted, and what was written. */
+  tell({ predictions, written, next }) {
+    Object.assign(this, { predictions, pieces: written, next });
     this.draw();
   }
 
