@@ -15,7 +15,21 @@ import torch
 import mirada
 from mirada import tour
 from mirada.tour import trainings
-from mirada.tour.page import Chapter, Cover, Fact, Look, Picture, Table, render
+from mirada.tour.page import (
+    Chapter,
+    Cover,
+    Diagrams,
+    Fact,
+    Look,
+    Next,
+    Picture,
+    Pictures,
+    Table,
+    Terms,
+    Text,
+    Trial,
+    render,
+)
 from mirada.tour.words import percent
 from mirada.training.run import RunError
 
@@ -26,7 +40,7 @@ SHORT = {
     "counting": {"epochs": 1, "steps_per_epoch": 20},
 }
 PLAN = trainings.PLAN
-CHAPTERS = ["walkthrough", "counting", "squares", "patches", "pixels"]
+CHAPTERS = ["attention", "walkthrough", "counting", "pixels", "patches", "squares"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,9 +72,40 @@ def test_it_says_what_it_did_chapter_by_chapter(path, told):
     assert all(re.search(r"\d\.\d s$", line) for line in told)
 
 
-def test_the_page_tells_of_all_five(path, html):
+def test_the_page_tells_of_all_five_in_the_order_of_the_lessons(path, html):
     assert path.name == "index.html"
     assert re.findall(r'<section class="chapter" id="(\w+)"', html) == CHAPTERS
+
+
+def test_a_newcomers_ten_questions_are_each_answered(html):
+    (asked,) = re.findall(r'<section class="questions".*?</section>', html, re.DOTALL)
+    anchors = re.findall(r'href="#([^"]+)"', asked)
+    assert len(anchors) == len(set(anchors)) == 10
+    for anchor in anchors:
+        (answer,) = re.findall(rf'<div class="answer" id="{anchor}">(.*?)</div>', html, re.DOTALL)
+        assert len(answer) > 400
+
+
+@pytest.mark.parametrize(
+    "term",
+    ["teacher forcing", "positional embedding", "learned projections", "softmax", "nat, bit", "embedding", "encoder",
+     "decoder", "residual", "layer norm", "loss", "logit", "epoch", "cross-attention", "self-attention", "context"],
+)  # fmt: skip
+def test_each_term_of_the_field_is_explained(html, term):
+    assert f"<dt>{term}</dt>" in html or f"<strong>{term}</strong>" in html
+
+
+def test_every_model_has_a_diagram_with_its_own_shapes(html):
+    drawn = re.findall(r'<svg class="diagram".*?</svg>', html, re.DOTALL)
+    assert len(drawn) == 8  # the mechanism, counting, pixels, three of patches, two of squares
+    text = " ".join(drawn)
+    for shape in ("5 × 10", "10 × 5", "64 × 64", "16 × 16 × 16", "4 × 16 × 16", "last state 1 × 2"):
+        assert shape in text
+
+
+def test_what_a_figure_calls_first_the_text_calls_1(html):
+    text = unescape(re.sub(r"<(script|style)[^>]*>.*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL))
+    assert not re.findall(r"\b(?:row|query|key|patch|head|point|pixel|corner) 0\b", text)
 
 
 def test_the_numbers_are_those_of_the_runs_beside_it(path, html):
@@ -111,17 +156,23 @@ def test_texts_are_shown_as_text():
     evil = '<script>alert("1")</script>'
     chapter = Chapter(
         name=evil,
-        asks=evil,
+        subject=evil,
         title=evil,
         result=evil,
-        text=[evil, "`" + evil + "`"],
+        text=[evil, "`" + evil + "`", "{query:" + evil + "}"],
         facts=[Fact(evil, evil)],
-        look=Look(view=mirada.view(torch.ones(1, 1, 1), labels=[evil], title=evil), caption=evil, opens={"view": evil}),
-        pictures=[Picture(png=bytes(32), alt=evil, caption=evil)],
-        table=Table(caption=evil, head=[evil, evil], rows=[[evil, evil]]),
-        commands=[evil],
+        parts=[
+            Text(anchor=evil, heading=evil, paragraphs=[evil], formula=evil, points=[evil]),
+            Terms(terms=[(evil, evil)]),
+            Look(view=mirada.view(torch.ones(1, 1, 1), labels=[evil], title=evil), caption=evil, opens={"view": evil}),
+            Trial(heading=evil, caption=evil, data={"kind": evil}),
+            Pictures(pictures=[Picture(png=bytes(32), alt=evil, caption=evil)]),
+            Diagrams(diagrams=[("", evil)]),
+            Table(caption=evil, head=[evil, evil], rows=[[evil, evil]]),
+            Next(steps=[(evil, evil)]),
+        ],
     )
-    cover = Cover(lead=evil, facts=[Fact(evil, evil)], gaze="", gaze_caption=evil)
+    cover = Cover(lead=evil, facts=[Fact(evil, evil)], gaze="", gaze_caption=evil, questions=[(evil, evil)])
     page = render(cover, [chapter], seconds=1.0, version=evil, torch=evil)
     assert "<script>" not in page
     assert 'alert("' not in page
@@ -212,7 +263,7 @@ def test_pointing_at_a_patch_shows_where_it_looks(page):
 def test_the_first_digit_is_reached_by_keyboard(page):
     for _ in range(2):  # past the link that skips the cover
         page.keyboard.press("Tab")
-    assert "looks most at" in page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert "attends most to" in page.evaluate("document.activeElement.getAttribute('aria-label')")
 
 
 @pytest.mark.browser
@@ -227,8 +278,15 @@ def test_texts_stand_out_from_their_ground(page):
     """Contrast of 4.5 at least, as WCAG 2.2 asks of normal text."""
     ratios = page.evaluate(
         """() => {
+            const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+            // Any colour that CSS can name, color-mix too, as bytes.
+            const bytes = colour => {
+                context.fillStyle = colour;
+                context.fillRect(0, 0, 1, 1);
+                return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+            };
             const light = colour => {
-                const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+                const [r, g, b] = bytes(colour).map(v => v / 255)
                     .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
                 return 0.2126 * r + 0.7152 * g + 0.0722 * b;
             };
@@ -236,7 +294,8 @@ def test_texts_stand_out_from_their_ground(page):
                 const colour = getComputedStyle(e).backgroundColor;
                 return /, 0\\)$/.test(colour) && e.parentElement ? ground(e.parentElement) : colour;
             };
-            return [...document.querySelectorAll("h1, h1 em, h2, p, dt, dd, figcaption, a, th, td, code, caption")]
+            const texts = "h1, h1 em, h2, h3, p, dt, dd, figcaption, a, th, td, code, caption, b, button, label";
+            return [...document.querySelectorAll(texts)]
                 .map(e => [light(getComputedStyle(e).color), light(ground(e))].sort((a, b) => a - b))
                 .map(([dark, bright]) => (bright + 0.05) / (dark + 0.05));
         }"""
@@ -258,19 +317,19 @@ EYES = "[...document.querySelectorAll('.mirada')].map(host => host.eye)"
 
 @pytest.mark.browser
 def test_the_views_open_where_their_chapters_tell_of(page):
-    assert page.evaluate(f"{EYES}.map(eye => eye.current)") == ["steps", "tokens", "tokens", "image", "image"]
+    assert page.evaluate(f"{EYES}.map(eye => eye.current)") == ["steps", "tokens", "image", "image", "tokens"]
 
 
 @pytest.mark.browser
 def test_the_views_do_not_touch_each_other(page):
-    first, second = page.locator(".room").nth(3), page.locator(".room").nth(4)
+    first, second = page.locator(".room").nth(3), page.locator(".room").nth(2)
     before = second.locator(".readout").text_content()
     first.locator(".plate").click(position={"x": 5, "y": 5})
     first.get_by_text("row 1, column 1 looks most at").wait_for()
     assert second.locator(".readout").text_content() == before
     first.get_by_role("tab", name="Map").click()
     page.keyboard.press("t")
-    assert page.evaluate(f"{EYES}.map(eye => eye.current)") == ["steps", "tokens", "tokens", "map", "image"]
+    assert page.evaluate(f"{EYES}.map(eye => eye.current)") == ["steps", "tokens", "image", "map", "tokens"]
     themes = page.evaluate(f"{EYES}.map(eye => eye.dark())")
     assert themes.count(themes[3]) == 1
 

@@ -14,7 +14,7 @@ import torch
 from mirada import __version__
 from mirada.systems.walkthrough import walk
 from mirada.tour import cover
-from mirada.tour.chapters import counting, mechanism, patches, pixels, squares
+from mirada.tour.chapters import counting, introduction, mechanism, patches, pixels, squares
 from mirada.tour.page import Chapter, render
 from mirada.tour.trainings import Trainings
 
@@ -37,11 +37,18 @@ def write(out: str | os.PathLike[str], say: Callable[[str], None] = print) -> Pa
     with one_thread(), Trainings(out) as trained:
         chapters: list[Chapter] = []
         for make in (
+            lambda: introduction.chapter(walk()),
             lambda: mechanism.chapter(walk()),
             lambda: counting.chapter(trained["counting"]),
-            lambda: squares.chapter({name: trained[f"squares-{name}"] for name in squares.DECODERS}),
-            lambda: patches.chapter({name: trained[f"patches-{name}"] for name in patches.MODELS}),
             lambda: pixels.chapter(trained["pixels"]),
+            lambda: patches.chapter(
+                {name: trained[f"patches-{name}"] for name in patches.MODELS},
+                {
+                    heads: trained["patches-wide" if heads == 16 else f"patches-heads-{heads}"]
+                    for heads in patches.HEADS
+                },
+            ),
+            lambda: squares.chapter({name: trained[f"squares-{name}"] for name in squares.DECODERS}),
         ):
             since = perf_counter()
             chapters.append(make())

@@ -1,4 +1,4 @@
-"""Images whose patches show where they look when pointed at: SVG and CSS, no script."""
+"""Images whose patches show what they attend to when pointed at: SVG and CSS, no script."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def gaze(images: Tensor, looks: Tensor, labels: Sequence[str]) -> str:
         labels: what each image shows.
 
     Returns:
-        An SVG element. Pointing at a patch, or tapping it, shows where it looks; those of the first image can be
+        An SVG element. Pointing at a patch, or tapping it, shows what it attends to; those of the first image can be
         reached by keyboard, too.
     """
     height, width = images.shape[-2:]
@@ -46,7 +46,7 @@ def _digit(image: Tensor, look: Tensor, label: str, tab: int) -> Iterator[str]:
     first = int(image.unflatten(0, (side, -1)).unflatten(2, (side, -1)).sum((1, 3)).argmax())
     for asking, weights in enumerate(look):
         strongest = weights.argsort(descending=True)[:2].tolist()
-        words = f"{label}, patch {asking + 1}: looks most at patches {' and '.join(str(i + 1) for i in strongest)}"
+        words = f"{label}, patch {asking + 1}: attends most to patches {' and '.join(str(i + 1) for i in strongest)}"
         shown = "".join(
             _rect("weight", *_corner(key, side, patch), *patch, f' fill-opacity="{weight:.2f}"')
             for key, weight in enumerate((0.85 * weights / weights.max()).tolist())

@@ -21,7 +21,9 @@ PLAN: dict[str, tuple[str, dict[str, Any]]] = {
     "squares-multihead": ("squares", {"attention": "multihead"}),
     "patches-mlp": ("patches", {"model": "mlp", **_PATCHES}),
     "patches-wide": ("patches", {"model": "wide", **_PATCHES}),
+    "patches-features": ("patches", {"model": "features", **_PATCHES}),
     "patches-block": ("patches", {"model": "block", **_PATCHES}),
+    **{f"patches-heads-{heads}": ("patches", {"model": "wide", "heads": heads, **_PATCHES}) for heads in (1, 2, 4, 8)},
     "pixels": ("pixels", {"epochs": 30, "scaling": "std"}),
 }
 """By the name of its folder: the system, and what is not left at its default."""
