@@ -732,6 +732,8 @@ class Eager:
         """The arguments with the edited weights in place of the model's; an edit that doesn't fit is an error."""
         softmax = use.note.softmax
         assert isinstance(softmax, _Softmax)
+        if softmax.edited is None and (softmax.recorded or not self._watch.edits_here()):
+            return None
         with functorch.unseen():
             call = self._call(use)
             if softmax.edited is None:
@@ -928,6 +930,15 @@ def _agrees(call: Call, weights: Tensor, *, whole: bool) -> bool:
     """Whether a query and a key give the weights that the model has; so no step that went unseen goes unnoticed."""
     if weights.is_meta or not weights.numel():
         return True
+    # Under vmap, what the transform stands for.
+    call = functorch.outer(replace(call, weights=weights, value=None))
+    assert call.weights is not None
+    weights, call = call.weights, replace(call, weights=None)
+    with functorch.outside():
+        return _equal(call, weights, whole=whole)
+
+
+def _equal(call: Call, weights: Tensor, *, whole: bool) -> bool:
     try:
         matrix = call.matrix()
     except (ValueError, TypeError):

@@ -35,6 +35,11 @@ def going_on() -> bool:
     return _level is None or _level() is not None
 
 
+def transforming() -> bool:
+    """Whether some transform is: where torch doesn't tell, none is."""
+    return _level is not None and _level() is not None
+
+
 def outside() -> AbstractContextManager[object]:
     """Work done in here is no part of the transforms that are going on."""
     return nullcontext() if _clear_stack is None or not going_on() else _clear_stack()

@@ -168,7 +168,7 @@ class Modules:
         if noticed or not run.missing:
             return
         if outer is not None and run.products == self.products:
-            outer.missing += run.missing
+            outer.missing.extend(run.missing)
             return
         for name in run.missing:
             self.complain(name, "it ran, and no attention call was seen in it")

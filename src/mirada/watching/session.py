@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
@@ -124,7 +125,7 @@ class Watch:
         self._of_module[here.name] = [len(self._records)]
         self._records.records.append(
             AttentionRecord(
-                lambda: sdpa.fill(args, kwargs, computed),
+                partial(sdpa.fill, args, kwargs, computed),
                 index=len(self._records),
                 name=here.name,
                 module=here.kind,
@@ -148,13 +149,20 @@ class Watch:
             edits = [edit for edit in self._edits if edit.concerns(here.name)]
             self._sight(call, context, here, edits)
 
+    def edits_here(self) -> bool:
+        """Whether the attention of the running module is to be edited; ValueError where it can't be."""
+        here = self._modules.here
+        if here is None or in_backward() or not any(edit.concerns(here.name) for edit in self._edits):
+            return False
+        self._check_editable(here)
+        return True
+
     def edited(self, call: Call, weights: Tensor) -> tuple[Call, Tensor] | None:
         """The call as it is to be edited and the weights to go on with; None where it isn't to be."""
         here = self._modules.here
         edits = [] if here is None else [edit for edit in self._edits if edit.concerns(here.name)]
         if here is None or not edits or in_backward():
             return None
-        self._check_editable(call, here)
         return editing.edited_weights(edits, call, weights, here.name, self._heads_at(call, here))
 
     def cannot_follow(self, why: str) -> None:
@@ -181,8 +189,8 @@ class Watch:
     def _heads_at(self, call: Call, here: Followed) -> int | None:
         return heads_at(call.shape[:-2], heads_of(here.module))
 
-    def _check_editable(self, call: Call, here: Followed) -> None:
-        if functorch.transformed((call.query, call.key)):
+    def _check_editable(self, here: Followed) -> None:
+        if functorch.transforming():
             raise ValueError(
                 f"edit can't reach {here.name!r} under vmap or another torch.func transform: call it plainly"
             )
@@ -196,7 +204,7 @@ class Watch:
     def _computed_with(
         self, edits: list[Edit], call: Call, here: Followed, compute: Callable[[], Tensor]
     ) -> tuple[Call, Tensor]:
-        self._check_editable(call, here)
+        self._check_editable(here)
         shape: list[torch.Size] = []
 
         def context() -> Tensor:
