@@ -122,6 +122,19 @@ def test_a_page_begins_with_what_was_looked_at(views, tmp_path):
     assert tried(sound)["about"]["layers"][2]["keys"] == 1
 
 
+def test_two_texts_are_compared(views):
+    view = views("Llama")
+    other = mirada.look(view.opened, "the dog ran on a mat")
+    given = {"off": [[1, 1]], "beside": {"text": "the dog ran on a mat", "chat": False, "written": [9]}}
+    (found,) = tried(view, **given)["predictions"]
+    edit = ablate(layers=1, heads=1)
+    before = distribution(view, edit, ids=[*other.prepared.text.ids, 9])
+    assert found["before"] == pytest.approx(before[found["ids"]].tolist(), abs=1e-5)
+    assert found["probabilities"] == pytest.approx(distribution(view, edit)[found["ids"]].tolist(), abs=1e-5)
+    with pytest.raises(ValueError, match="beside"):
+        tried(view, beside="the dog")
+
+
 def test_masks_classes_images_and_sound_have_it_too(views, tmp_path):
     assert [one["what"] for one in tried(views("BERT"), text="the <mask> sat")["predictions"]] == ["mask at 2"]
     assert tried(views("BERT"))["predictions"] == []
@@ -283,6 +296,10 @@ def test_the_page_follows_what_is_typed_written_and_switched_off(browser, views)
         box.press_sequentially(" on")  # another text: what was measured no longer holds
         page.get_by_text(f"{length + 1} × {length + 1}, live").wait_for()
         page.wait_for_function(f"() => {ROOT}.querySelector('.heads select').value === 'place'")
+        page.get_by_role("button", name="Compare", exact=True).click()
+        page.get_by_text("→ this text").wait_for()
+        page.get_by_role("button", name="Compared with").click()
+        page.get_by_text("→ this text").wait_for(state="detached")
         page.locator(".cut-now").click()
         page.locator(".cut-edge").wait_for()
         server.stop()

@@ -78,6 +78,18 @@ def sides_of(view, part):
 WORDS = ["<s>", *TEXT.replace(",", " ,").split(), "</s>"]
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_familys_page_carries_its_words_and_patches(name, saved, files, tmp_path):
+    view = looked(name, saved, files)
+    page = view.save(tmp_path / "page.html").read_text()
+    for layer in view.scene.layers:
+        assert not any(label.isdecimal() for label in (*layer.queries, *layer.keys)), layer.name
+    expected = {"text": "sat", "image": "3,2", "sound": " s", "text and image": "sat"}[FAMILIES[name].takes]
+    assert f'{expected}"' in page
+    assert ("data:image/png" in page.split("data-scene")[1]) == ("image" in FAMILIES[name].takes)
+    assert view.strongest()["entropy"]
+
+
 @pytest.mark.parametrize("name", ["Llama", "BERT", "Falcon"])
 def test_each_token_of_a_text_is_named_by_its_piece_of_it(name, saved, files):
     view = looked(name, saved, files)

@@ -7,7 +7,7 @@ do              what it sends                                                   
 ==============  ==============================================================  =====================================
 ``run``         ``text``, ``chat``, ``written`` (token ids), ``off`` ([layer,   ``version``, ``about`` (the scene),
                 head] pairs), ``cut`` ([query, key] pairs), ``temperature``,    ``predictions``, ``written`` (pieces),
-                ``top``, ``tab``, ``turn``                                      ``next``: a token drawn among the top
+                ``top``, ``tab``, ``turn``, ``beside``: another text, or null   ``next``: a token drawn among the top
 ``importance``  ``text``, ``chat``, ``written``, ``off``, ``cut``               ``values``: for each layer its heads
 ``effect``      the same, and ``layer``                                         ``values``: for each head of the layer
 ==============  ==============================================================  =====================================
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -81,6 +81,8 @@ class Request:
     top: int
     tab: str
     turn: int
+    beside: Request | None = None
+    """Another text, whose probabilities are shown before this one's."""
 
 
 class Playground(Answers):
@@ -159,6 +161,8 @@ class Playground(Answers):
             prepared = self._prepared(request)
             switched = bool(request.off or request.cut)
             before = self._unedited(request, prepared) if switched else None
+            if request.beside is not None:
+                before = self._of_another(request)
             records, output = running.run(self._opened, prepared, edit=self._edits(request), **self._watched)
             found = scores(self._opened, prepared, output)
             if not switched:
@@ -168,7 +172,7 @@ class Playground(Answers):
         return {"version": version, "about": answers.about(), **self._answered(found, before, request)}
 
     def _answered(self, found: dict[str, Tensor], before: dict[str, Tensor] | None, request: Request) -> dict[str, Any]:
-        told = [self._told(what, row, before[what] if before else None, request) for what, row in found.items()]
+        told = [self._told(what, row, before.get(what) if before else None, request) for what, row in found.items()]
         return {
             "predictions": told,
             "written": [piece(self._opened, one) for one in request.written],
@@ -251,6 +255,14 @@ class Playground(Answers):
             self._before = (_of_text(request), scores(self._opened, prepared, output))
         return self._before[1]
 
+    def _of_another(self, request: Request) -> dict[str, Tensor]:
+        """The logits of the text beside, with the same heads off."""
+        beside = request.beside
+        assert beside is not None
+        prepared, edits = self._prepared(beside), self._edits(replace(request, cut=()))
+        _, output = running.run(self._opened, prepared, keep="statistics", edit=edits, ask=())
+        return scores(self._opened, prepared, output)
+
     def _edits(self, request: Request) -> list[Edit]:
         heads: dict[str, list[int]] = {}
         for layer, head in request.off:
@@ -329,6 +341,9 @@ def _request(given: Mapping[str, Any]) -> Request:
     temperature = given.get("temperature", 1.0)
     if not isinstance(temperature, int | float) or not 0.01 <= temperature <= 100:
         raise ValueError("temperature: wanted a number from 0.01 to 100")
+    beside = given.get("beside")
+    if beside is not None and not isinstance(beside, dict):
+        raise ValueError("beside: wanted a text to compare with, as an object")
     return Request(
         text,
         bool(given.get("chat")),
@@ -339,6 +354,9 @@ def _request(given: Mapping[str, Any]) -> Request:
         _integer({"top": given.get("top", 6)}, "top", 101, least=1),
         str(given.get("tab", ""))[:40],
         _integer({"turn": given.get("turn", 0)}, "turn", 1 << 53),
+        None
+        if beside is None
+        else _request({key: beside.get(key) for key in ("text", "chat")} | {"written": beside.get("written", [])}),
     )
 
 

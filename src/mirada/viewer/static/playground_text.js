@@ -46,9 +46,10 @@ class Playground {
       el("label", { class: "choice" }, el("span", { text: "temperature" }), this.temperature, this.heat),
       el("label", { class: "choice" }, el("span", { text: "top" }), this.top),
       chat ? el("label", { class: "choice" }, this.chat, el("span", { text: "chat" })) : null);
+    this.compare = text === null ? null : button("Compare", () => this.keep(), { title: "Keep this text; the probabilities of the next one are shown beside its own" });
     this.reset = button("All heads on", () => this.switchAll());
     return [
-      el("section", {}, this.box, this.story, writes, settings, this.status, this.answers),
+      el("section", {}, this.box, this.story, writes, this.compare && el("div", { class: "group" }, this.compare), settings, this.status, this.answers),
       el("section", { class: "playground-rest", tabIndex: 0, aria: { label: "Heads and edges" } },
         title("Heads"), el("p", { class: "soft", text: "Click a head to ablate it; a row's number, the whole layer." }),
         this.effects, this.ranking, this.grid, el("div", { class: "group" }, this.reset),
@@ -61,7 +62,7 @@ class Playground {
   request(more) {
     const off = [...this.off].map((one) => one.split(".").map(Number));
     const text = this.offered.text === null ? null : this.box.value;
-    return { text, chat: this.chat.checked, written: this.written, off, cut: this.cut, temperature: this.warmth(), top: Number(this.top.value) || 6, tab: this.tab, ...more };
+    return { text, chat: this.chat.checked, written: this.written, off, cut: this.cut, temperature: this.warmth(), top: Number(this.top.value) || 6, tab: this.tab, beside: this.kept ?? null, ...more };
   }
 
   warmth() {
@@ -89,6 +90,14 @@ class Playground {
     }
     this.busy = false;
     this.element.toggleAttribute("data-busy", false);
+  }
+
+  /** Keeps this text for comparison, or lets the kept one go. */
+  keep() {
+    const { text, chat, written } = this.request();
+    this.kept = this.kept ? null : { text, chat, written };
+    this.compare.textContent = this.kept ? `Compared with ${quoted(text, 18)} ×` : "Compare";
+    this.run();
   }
 
   typed() {
@@ -156,7 +165,7 @@ class Playground {
       const inside = [el("bdi", { class: "answer-word", text: wordOf(label, 24) }), el("span", { class: "track" }, ghost, fill), el("span", { class: "figure", text: figures })];
       return el(can ? "button" : "div", { class: "answer", type: can ? "button" : undefined, title: can ? `Write ${quoted(label)}` : label, on: can ? { click: () => this.append(ids[n]) } : {} }, ...inside);
     });
-    return [el("p", { class: "soft answers-title", text: before ? `${what}: before → with what is switched off` : what }), ...rows];
+    return [el("p", { class: "soft answers-title", text: before ? `${what}: ${this.kept ? `${quoted(this.kept.text, 12)} → this text` : "before → with what is switched off"}` : what }), ...rows];
   }
 
   says(text, warning = false) {
