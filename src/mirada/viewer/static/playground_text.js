@@ -96,7 +96,7 @@ class Playground {
   keep() {
     const { text, chat, written } = this.request();
     this.kept = this.kept ? null : { text, chat, written };
-    this.compare.textContent = this.kept ? `Compared with ${quoted(text, 18)} ×` : "Compare";
+    this.compare.textContent = this.kept ? `Compared with ${quoted(text, 12)} ×` : "Compare";
     this.run();
   }
 
