@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mirada.data.download import SOURCES, Source, cache, fetch, md5_of_file, sha256_of_content
-from mirada.data.idx import DataError
+from mirada.data.files import DataError
 
 CONTENT = {"train": b"the training images" * 9999, "test": b"the test images" * 99}
 

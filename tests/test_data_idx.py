@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirada.data.idx import DataError, read_idx
+from mirada.data.files import DataError
+from mirada.data.idx import read_idx
 
 
 def idx(*shape: int, values: bytes | None = None) -> bytes:
@@ -55,7 +56,7 @@ def test_missing_file(tmp_path):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    assert "directory" in refusal(tmp_path, 1)
+    assert "a folder" in refusal(tmp_path, 1)
 
 
 def test_wrong_magic_number(tmp_path):

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from mirada.data.files import DataError
 from mirada.data.given import given_image
-from mirada.data.idx import DataError
 from mirada.data.images import Images, load_images, split
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -134,7 +134,7 @@ def test_test_images_of_another_size(folder):
 
 
 def test_an_index_is_a_test_image(digits):
-    image, label = given_image("298", digits)
+    image, label, _ = given_image("298", digits)
     assert torch.equal(image, digits.test_images[298])
     assert label == int(digits.test_labels[298])
 
@@ -155,7 +155,7 @@ def test_a_file_is_read_as_it_was_saved(digits, tmp_path, kind):
         np.save(path, pixels)
     else:
         np.savetxt(path, pixels, delimiter=",", fmt="%d")
-    image, label = given_image(str(path), digits)
+    image, label, _ = given_image(str(path), digits)
     assert label is None
     assert image.dtype == torch.uint8
     assert np.array_equal(image.numpy(), pixels)
@@ -189,7 +189,7 @@ def test_files_that_are_no_image(digits, tmp_path, name, content):
         given_image(str(tmp_path / name), digits)
 
 
-@pytest.mark.parametrize(("text", "fault"), [("seven", "neither"), ("seven.png", "no such file"), ("a.jpg", "neither")])
+@pytest.mark.parametrize(("text", "fault"), [("seven", "neither"), ("seven.png", "no such file"), ("a.gif", "neither")])
 def test_words_that_are_no_image(digits, text, fault):
     with pytest.raises(ValueError, match=f"image: {text}.*{fault}"):
         given_image(text, digits)

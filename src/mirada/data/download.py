@@ -15,7 +15,10 @@ import requests  # comes with pooch, whose downloads raise its errors
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from mirada.data.idx import DataError, uncompressed
+from mirada.data.files import DataError, read_at_most
+from mirada.data.idx import pieces
+
+_LARGEST = 1 << 26  # bytes of a file that is downloaded; the largest has 26 MB
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,15 @@ class Source:
 
 def sha256_of_content(path: Path) -> str:
     """SHA-256 of the uncompressed content: the mirrors compress differently, so the gz files themselves differ."""
-    return hashlib.sha256(uncompressed(path)).hexdigest()
+    digest = hashlib.sha256()
+    for piece in pieces(path):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def md5_of_file(path: Path) -> str:
     """MD5 of the file as it lies there."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return hashlib.md5(read_at_most(path, _LARGEST), usedforsecurity=False).hexdigest()
 
 
 SOURCES = {
@@ -100,7 +106,7 @@ def fetch(name: str, source: Source | None = None) -> Path:
 def _genuine(path: Path, digest: str, source: Source) -> bool:
     try:
         return path.is_file() and source.digest(path) == digest
-    except DataError:
+    except (DataError, OSError):
         return False
 
 
@@ -119,6 +125,8 @@ def _from_mirrors(name: str, path: Path, digest: str, source: Source, progress: 
                 return
             reason = "not the genuine file"
         except requests.HTTPError as error:
+            reason = str(error)
+        except DataError as error:
             reason = str(error)
         except requests.RequestException as error:  # their texts are pages long
             reason = type(error).__name__
@@ -140,9 +148,13 @@ class _Bar:
 
     def reset(self) -> None:
         self._progress.reset(self._task, total=None)
+        self._held = 0
 
     def update(self, size: int) -> None:
         self._progress.advance(self._task, size)
+        self._held += size
+        if self._held > _LARGEST:
+            raise DataError(f"more than {_LARGEST:,} bytes")
 
     def close(self) -> None:
         pass

@@ -9,7 +9,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from mirada.data.idx import DataError, read_idx
+from mirada.data.files import DataError
+from mirada.data.idx import read_idx
 
 Name = Literal["digits", "mnist", "fashion"]
 
@@ -70,7 +71,8 @@ def load_images(name: Name = "digits", data_dir: str | Path | None = None) -> Im
         from mirada.data.download import fetch
 
         data_dir = fetch(name)
-    return _from_folder(Path(data_dir), DIGITS if name == "mnist" else CLOTHES)
+    root = "MNIST" if name == "mnist" else "FashionMNIST"
+    return _from_folder(Path(data_dir), root, DIGITS if name == "mnist" else CLOTHES)
 
 
 def split(count: int, seed: int = 42) -> tuple[Tensor, Tensor]:
@@ -99,9 +101,9 @@ def _digits() -> Images:
     )
 
 
-def _from_folder(folder: Path, classes: tuple[str, ...]) -> Images:
-    train_images, train_labels = _pair(folder, "train", classes)
-    test_images, test_labels = _pair(folder, "t10k", classes)
+def _from_folder(folder: Path, root: str, classes: tuple[str, ...]) -> Images:
+    train_images, train_labels = _pair(folder, root, "train", classes)
+    test_images, test_labels = _pair(folder, root, "t10k", classes)
     if train_images.shape[1:] != test_images.shape[1:]:
         raise DataError(
             f"{folder}: training images are {_size(train_images)} pixels and test images {_size(test_images)}: "
@@ -116,8 +118,9 @@ def _from_folder(folder: Path, classes: tuple[str, ...]) -> Images:
     )
 
 
-def _pair(folder: Path, part: str, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    images_file, labels_file = _find(folder, f"{part}-images-idx3-ubyte"), _find(folder, f"{part}-labels-idx1-ubyte")
+def _pair(folder: Path, root: str, part: str, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    images_file = _find(folder, root, f"{part}-images-idx3-ubyte")
+    labels_file = _find(folder, root, f"{part}-labels-idx1-ubyte")
     images, labels = read_idx(images_file, dimensions=3), read_idx(labels_file, dimensions=1)
     if len(images) != len(labels):
         raise DataError(
@@ -133,10 +136,13 @@ def _pair(folder: Path, part: str, classes: tuple[str, ...]) -> tuple[Tensor, Te
     return images, labels.long()
 
 
-def _find(folder: Path, name: str) -> Path:
-    for candidate in (folder / name, folder / f"{name}.gz"):
-        if candidate.exists():
-            return candidate
+def _find(folder: Path, root: str, name: str) -> Path:
+    """The file of that name, also where torchvision (below its root), Kaggle and 7-Zip leave it."""
+    dotted = name.replace("-idx", ".idx")  # the name within the gz, which 7-Zip and WinRAR give to what they unpack
+    for place in (folder, folder / root / "raw", folder / "raw"):
+        for candidate in (name, f"{name}.gz", dotted, f"{dotted}.gz", f"{name}/{name}", f"{dotted}/{dotted}"):
+            if (place / candidate).exists() and not (place / candidate).is_dir():
+                return place / candidate
     found = "it is no folder" if not folder.is_dir() else "it is not there"
     raise DataError(
         f"{folder}: wanted {name} or {name}.gz, but {found}: "

@@ -22,7 +22,10 @@ def asked_images(inputs: Sequence[str], images: Images) -> tuple[Tensor, list[in
     if not inputs:
         raise ValueError("image: none given, wanted an index into the test images or the path of a .png, .npy or .csv")
     given = [given_image(text, images) for text in inputs]
-    return torch.stack([image for image, _ in given]), [label for _, label in given]
+    for image in given:
+        if image.note:
+            print(image.note)
+    return torch.stack([image.pixels for image in given]), [image.label for image in given]
 
 
 def verdicts(names: Sequence[str], probabilities: Tensor, labels: Sequence[int | None], classes: Sequence[str]) -> str:

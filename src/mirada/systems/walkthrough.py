@@ -23,7 +23,7 @@ from rich.text import Text
 from torch import Tensor
 
 from mirada import masks, plots
-from mirada.data.matrices import read_matrix
+from mirada.data.arrays import read_matrix
 from mirada.tables import MatrixTable, plain_text
 from mirada.tracing import Trace, trace
 
