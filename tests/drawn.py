@@ -29,7 +29,8 @@ def rules(draw: st.DrawFn, leading: tuple[int, ...], queries: int, keys: int, de
             shape = [n if draw(st.booleans()) else 1 for n in (*leading, queries, keys)]
             return masks.dense(torch.rand(shape, generator=_generator(draw)) < draw(st.sampled_from([0.0, 0.5, 0.9])))
         case "padding":
-            return masks.padding(draw(st.lists(st.integers(0, keys), min_size=leading[0], max_size=leading[0])), keys)
+            lengths = draw(st.lists(st.integers(0, keys), min_size=leading[0], max_size=leading[0]))
+            return masks.padding(lengths, keys, side=draw(st.sampled_from(["left", "right"])))
         case "documents":
             batch = leading[:1] if leading and draw(st.booleans()) else ()
             return masks.documents(torch.randint(0, 3, (*batch, keys), generator=_generator(draw)))

@@ -241,17 +241,46 @@ def test_a_map_is_the_same_with_rows_or_columns_binned_first(name: str, rows: tu
     torch.testing.assert_close(matrix.tile(rows, (0, 300), (r, s)), columns_first.detach(), atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("question", ["received", "tile"])
-def test_a_learned_bias_gets_its_gradient_from_a_question(question: str):
+LEARNED = {
+    "received": (lambda m: m.received(), lambda w: w.sum(-2)),
+    "map": (lambda m: m.tile((0, 60), (0, 70), (2, 5)), lambda w: w.view(2, 30, 5, 14).sum(-1).mean(1)),
+    "window": (
+        lambda m: m.tile((0, 60), (5, 65), (4, 4)),
+        lambda w: w[:, 5:65].reshape(4, 15, 4, 15).sum(-1).mean(1),
+    ),
+    "part of the rows": (
+        lambda m: m.tile((10, 50), (0, 70), (4, 5)),
+        lambda w: w[10:50].reshape(4, 10, 5, 14).sum(-1).mean(1),
+    ),
+    "mass": (lambda m: m.mass(masks.sliding_window(3, 3, align="start")), None),
+    "entropy": (lambda m: m.entropy(), lambda w: -(w * w.log()).sum(-1)),
+    "logsumexp": (lambda m: m.logsumexp(), None),
+    "entries": (lambda m: m.entries([3, 4], [5, 69]), lambda w: w[[3, 4], [5, 69]]),
+    "rows": (lambda m: m.rows([3]), lambda w: w[[3]]),
+}
+
+
+@pytest.mark.parametrize("question", LEARNED)
+@pytest.mark.parametrize("inputs_learned", [False, True])
+def test_a_learned_bias_gets_its_gradient_from_every_question(question: str, inputs_learned: bool):
     torch.manual_seed(0)
-    query, key = torch.randn(2, 1, 6, 4).unbind()
-    bias = torch.randn(6, 6, requires_grad=True)
-    matrix = AttentionMatrix(query, key, bias)
-    asked = matrix.received() if question == "received" else matrix.tile((0, 6), (0, 6), (2, 3))
-    (found,) = torch.autograd.grad(asked.square().sum(), bias)
-    weights = torch.softmax(query @ key.mT / 2 + bias, -1)
-    exact = weights.sum(-2) if question == "received" else weights.view(1, 2, 3, 3, 2).sum(-1).mean(2)
-    (wanted,) = torch.autograd.grad(exact.square().sum(), bias)
+    query, key = (torch.randn(n, 4, dtype=torch.float64, requires_grad=inputs_learned) for n in (60, 70))
+    bias = torch.randn(60, 70, dtype=torch.float64, requires_grad=True)
+    ask, exact = LEARNED[question]
+    scores = query @ key.mT / 2 + bias
+    if question == "logsumexp":
+        expected = scores.logsumexp(-1)
+    elif question == "mass":
+        near = masks.sliding_window(3, 3, align="start").materialise((), 60, 70)[0]
+        expected = (torch.softmax(scores, -1) * near).sum(-1)
+    else:
+        assert exact is not None
+        expected = exact(torch.softmax(scores, -1))
+    asked = ask(AttentionMatrix(query, key, bias))
+    torch.testing.assert_close(asked, expected)
+    direction = torch.randn_like(expected)
+    (found,) = torch.autograd.grad(asked, bias, direction)
+    (wanted,) = torch.autograd.grad(expected, bias, direction)
     torch.testing.assert_close(found, wanted)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from drawn import rules
 from mirada import masks
+from mirada.masks.views import MaskView, Part, Transposed
 
 
 def seen(mask: masks.Mask, queries: int, keys: int, leading: tuple[int, ...] = ()) -> list:
@@ -17,7 +18,7 @@ def seen(mask: masks.Mask, queries: int, keys: int, leading: tuple[int, ...] = (
     return visible.expand(*leading, queries, keys).int().tolist()
 
 
-def test_no_peek_aligned_at_the_start_and_at_the_end():
+def test_causal_aligned_at_the_start_and_at_the_end():
     assert seen(masks.causal(3), 3, 3) == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     assert seen(masks.causal(2, 3, align="start"), 2, 3) == [[1, 0, 0], [1, 1, 0]]
     assert seen(masks.causal(2, 3, align="end"), 2, 3) == [[1, 1, 0], [1, 1, 1]]
@@ -25,7 +26,7 @@ def test_no_peek_aligned_at_the_start_and_at_the_end():
     assert seen(masks.causal(3, 2, align="end"), 3, 2) == [[0, 0], [1, 0], [1, 1]]
 
 
-def test_no_peek_makes_no_silent_choice():
+def test_causal_makes_no_silent_choice():
     with pytest.raises(ValueError, match=r"align='start'.*align='end'"):
         masks.causal(2, 3)
     with pytest.raises(ValueError, match="got 'left'"):
@@ -103,6 +104,68 @@ def test_wrong_types_are_named(make, message):
 def test_sizes_that_disagree_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_padding_on_the_left_hides_the_first_keys():
+    assert seen(masks.padding([1, 2], keys=3, side="left"), 1, 3, (2,)) == [[[0, 0, 1]], [[0, 1, 1]]]
+    with pytest.raises(ValueError, match=r"side must be .*'top'"):
+        masks.padding([1], 2, side="top")  # type: ignore[arg-type]
+
+
+def learned() -> masks.Mask:
+    return masks.dense(torch.randn(4, 5, requires_grad=True)).fit((2,), 4, 5)
+
+
+WRAPPERS = {
+    "view": (lambda m: MaskView(m), lambda t: t),
+    "part": (lambda m: Part(m, 1, 2), lambda t: t[..., 1:, 2:]),
+    "transposed": (lambda m: Transposed(m), lambda t: t.mT),
+    "and": (lambda m: m & masks.dense(torch.ones(4, 5, dtype=torch.bool)).fit((2,), 4, 5), lambda t: t),
+}
+BASES = {
+    "learned bias": learned,
+    "numbers": lambda: masks.dense(torch.randn(2, 1, 5)).fit((2,), 4, 5),
+    "padding": lambda: masks.padding([2, 5], 5).fit((2,), 4, 5),
+    "left padding": lambda: masks.padding([2, 5], 5, side="left").fit((2,), 4, 5),
+    "causal": lambda: masks.causal(4, 5, align="end").fit((2,), 4, 5),
+    "documents": lambda: masks.documents([1, 1, 2, 2], [1, 2, 2, 3, 3]).fit((2,), 4, 5),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("base", BASES)
+def test_a_wrapped_mask_answers_every_question_of_the_mask(wrapper: str, base: str):
+    wrap, part = WRAPPERS[wrapper]
+    mask = BASES[base]()
+    wrapped, device = wrap(mask), torch.device("cpu")
+    assert wrapped.requires_grad == mask.requires_grad
+    assert wrapped.additive == mask.additive
+    assert wrapped.is_tensor == mask.is_tensor or wrapper == "and"
+    visible, bias = (
+        None if t is None else part(t.expand(2, 4, 5)) for t in mask.block(slice(0, 4), slice(0, 5), device)
+    )
+    assert visible is not None
+    queries, keys = visible.shape[-2:]
+    found, added = wrapped.block(slice(0, queries), slice(0, keys), device)
+    i, j = torch.arange(queries)[:, None], torch.arange(keys)
+    for some, more in ((found, added), (wrapped.visible(i, j), wrapped.bias(i, j))):
+        assert torch.equal(some.expand(visible.shape), visible)
+        assert (more is None) == (bias is None)
+        if more is not None and bias is not None:
+            assert torch.equal(more.expand(bias.shape), bias)
+            assert more.requires_grad == bias.requires_grad
+    one = wrapped.pick((2,), (1,)).block(slice(0, queries), slice(0, keys), device)[0]
+    assert torch.equal(one.expand(visible.shape[1:]), visible[1])
+    if wrapped.same_for_all_queries:
+        assert torch.equal(visible, visible[:, :1].expand_as(visible))
+    for start in range(queries):
+        first, last = wrapped.keys_seen(start, start + 1, keys)
+        assert not visible[:, start, :first].any()
+        assert not visible[:, start, last:].any()
+    for start in range(keys):
+        first, last = wrapped.queries_seeing(start, start + 1, queries)
+        assert not visible[:, :first, start].any()
+        assert not visible[:, last:, start].any()
 
 
 @given(st.data())

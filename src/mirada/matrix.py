@@ -347,7 +347,8 @@ class AttentionMatrix:
     def _precise_normalisers(self) -> Tensor:
         """The same with gradients where they are wanted: a zero is added that has the graph."""
         known = self._normalisers()
-        if not (torch.is_grad_enabled() and (self.query.requires_grad or self.key.requires_grad)):
+        learned = self.mask is not None and self.mask.requires_grad
+        if not (torch.is_grad_enabled() and (learned or self.query.requires_grad or self.key.requires_grad)):
             return known
         differentiable = self.logsumexp()
         return torch.where(torch.isfinite(known), known + (differentiable - differentiable.detach()), known)

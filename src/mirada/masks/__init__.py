@@ -1,7 +1,7 @@
-"""Who may look at whom.
+"""Who may attend at whom.
 
 A mask is a rule, not a matrix: it answers for any block of queries and keys, so that it costs nothing to hold at any
-length. True means "may look", everywhere. Rules combine with ``&``, ``|`` and ``~``:
+length. True means "may attend", everywhere. Rules combine with ``&``, ``|`` and ``~``:
 
 >>> from mirada import masks
 >>> rule = masks.causal(4) & ~masks.sliding_window(0, 0)  # the past, without oneself
@@ -14,8 +14,11 @@ A floating mask is added to the scaled scores instead; −inf in it hides. It co
 
 from __future__ import annotations
 
+from mirada.masks.causal import causal, is_causal
+from mirada.masks.dense import as_mask, dense
+from mirada.masks.documents import documents
 from mirada.masks.mask import Mask
-from mirada.masks.rules import causal, documents, is_causal, padding, sliding_window
-from mirada.masks.written import as_mask, dense
+from mirada.masks.padding import padding
+from mirada.masks.sliding_window import sliding_window
 
 __all__ = ["Mask", "as_mask", "causal", "dense", "documents", "is_causal", "padding", "sliding_window"]

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirada.masks.dense import dense
 from mirada.masks.mask import Mask
 from mirada.masks.ranges import hull, overlap
-from mirada.masks.written import dense
+from mirada.masks.views import MaskView
 
 
 def both(one: Mask, other: Mask | Tensor) -> Mask:
@@ -35,19 +36,19 @@ class _And(Mask):
     other: Mask
 
     @property
-    def additive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - follows from the parts
+    def additive(self) -> bool:
         return self.one.additive or self.other.additive
 
     @property
-    def same_for_all_queries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - likewise
+    def same_for_all_queries(self) -> bool:
         return self.one.same_for_all_queries and self.other.same_for_all_queries
 
     @property
-    def requires_grad(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - likewise
+    def requires_grad(self) -> bool:
         return self.one.requires_grad or self.other.requires_grad
 
     @property
-    def is_tensor(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - likewise
+    def is_tensor(self) -> bool:
         return self.one.is_tensor or self.other.is_tensor
 
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
@@ -90,22 +91,18 @@ class _Or(_And):
         return hull(self.one.queries_seeing(start, stop, queries), self.other.queries_seeing(start, stop, queries))
 
 
-@dataclass(frozen=True, eq=False)
-class _Not(Mask):
-    mask: Mask
-
-    @property
-    def same_for_all_queries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - follows from it
-        return self.mask.same_for_all_queries
-
-    def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
-        return replace(self, mask=self.mask.fit(leading, queries, keys, device))
-
-    def pick(self, leading: Sequence[int], index: Any) -> Mask:
-        return replace(self, mask=self.mask.pick(leading, index))
-
+class _Not(MaskView):
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         return ~self.mask.visible(i, j)
+
+    def block(self, rows: slice, columns: slice, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        return ~self.mask.block(rows, columns, device)[0], None
+
+    def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        return 0, keys  # what is outside of the mask's range is visible here
+
+    def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
+        return 0, queries
 
 
 def _operand(mask: Mask | Tensor) -> Mask:

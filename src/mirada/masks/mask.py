@@ -11,21 +11,32 @@ from torch import Tensor
 
 
 class Mask(ABC):
-    """A rule that says which query may look at which key.
+    """A rule that says which query may attend to which key.
 
     Made by the functions of `mirada.masks`. A matrix first *fits* a mask: sizes are checked, and the mask's own tensors
     get the matrix's leading dimensions, so that they broadcast and can be indexed together with it. Only a fitted mask
     answers ``visible`` and ``bias``.
     """
 
-    #: Whether the mask adds numbers to the scores (a floating mask, or a combination that holds one).
-    additive: bool = False
-    #: Whether all queries see the same keys, so that one row says it all.
-    same_for_all_queries: bool = False
-    #: Whether gradients flow into the mask: a learned bias.
-    requires_grad: bool = False
-    #: Whether the mask, or a part of it, is held as a tensor of queries × keys.
-    is_tensor: bool = False
+    @property
+    def additive(self) -> bool:
+        """Whether the mask adds numbers to the scores (a floating mask, or a combination that holds one)."""
+        return False
+
+    @property
+    def same_for_all_queries(self) -> bool:
+        """Whether all queries attend to the same keys, so that one row says it all."""
+        return False
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow into the mask: a learned bias."""
+        return False
+
+    @property
+    def is_tensor(self) -> bool:
+        """Whether the mask, or a part of it, is held as a tensor of queries × keys."""
+        return False
 
     @abstractmethod
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
@@ -33,7 +44,7 @@ class Mask(ABC):
 
     @abstractmethod
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
-        """Whether query ``i`` may look at key ``j``: bool, broadcastable to (*leading, *broadcast(i, j))."""
+        """Whether query ``i`` may attend to key ``j``: bool, broadcastable to (*leading, *broadcast(i, j))."""
 
     def bias(self, i: Tensor, j: Tensor) -> Tensor | None:
         """What is added to the scaled score of query ``i`` and key ``j``; None where the mask adds nothing."""
@@ -48,7 +59,7 @@ class Mask(ABC):
         return 0, keys
 
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
-        """A range of queries outside of which nobody sees keys start … stop − 1."""
+        """A range of queries outside of which no query attends to keys start … stop − 1."""
         return 0, queries
 
     def block(self, rows: slice, columns: slice, device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -1,10 +1,10 @@
-"""A fitted mask looked at otherwise: with queries and keys in each other's place, or a rectangle of it."""
+"""A fitted mask in other coordinates: with queries and keys in each other's place, or a rectangle of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -16,20 +16,63 @@ __all__: list[str] = []  # for kernels and views; what the methods promise stand
 
 
 @dataclass(frozen=True, eq=False)
-class Transposed(Mask):
-    """A fitted mask with queries and keys in each other's place: who is seen by whom."""
+class MaskView(Mask):
+    """A mask that answers as another one does, but for what a subclass says. Every view derives from it.
+
+    All that `Mask` can be asked is forwarded here, once, so that no view forgets a question: a learned bias whose view
+    did not say that it is learned lost its gradient.
+    """
 
     mask: Mask
 
     @property
-    def additive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - follows from it
+    def additive(self) -> bool:
         return self.mask.additive
 
-    def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
-        return replace(self, mask=self.mask.fit(leading, keys, queries, device))
+    @property
+    def same_for_all_queries(self) -> bool:
+        return self.mask.same_for_all_queries
 
-    def pick(self, leading: Sequence[int], index: Any) -> Mask:
+    @property
+    def requires_grad(self) -> bool:
+        return self.mask.requires_grad
+
+    @property
+    def is_tensor(self) -> bool:
+        return self.mask.is_tensor
+
+    def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Self:
+        return replace(self, mask=self.mask.fit(leading, queries, keys, device))
+
+    def pick(self, leading: Sequence[int], index: Any) -> Self:
         return replace(self, mask=self.mask.pick(leading, index))
+
+    def visible(self, i: Tensor, j: Tensor) -> Tensor:
+        return self.mask.visible(i, j)
+
+    def bias(self, i: Tensor, j: Tensor) -> Tensor | None:
+        return self.mask.bias(i, j)
+
+    def block(self, rows: slice, columns: slice, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        return self.mask.block(rows, columns, device)
+
+    def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        return self.mask.keys_seen(start, stop, keys)
+
+    def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
+        return self.mask.queries_seeing(start, stop, queries)
+
+
+@dataclass(frozen=True, eq=False)
+class Transposed(MaskView):
+    """A fitted mask with queries and keys in each other's place: which queries attend to each key."""
+
+    @property
+    def same_for_all_queries(self) -> bool:
+        return False  # its queries are the mask's keys
+
+    def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Self:
+        return replace(self, mask=self.mask.fit(leading, keys, queries, device))
 
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         i, j = torch.broadcast_tensors(i, j)
@@ -51,26 +94,14 @@ class Transposed(Mask):
 
 
 @dataclass(frozen=True, eq=False)
-class Part(Mask):
+class Part(MaskView):
     """A fitted mask's rectangle that begins at query ``row`` and key ``column``."""
 
-    mask: Mask
     row: int
     column: int
 
-    @property
-    def additive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - follows from it
-        return self.mask.additive
-
-    @property
-    def same_for_all_queries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - likewise
-        return self.mask.same_for_all_queries
-
-    def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
-        return self
-
-    def pick(self, leading: Sequence[int], index: Any) -> Mask:
-        return replace(self, mask=self.mask.pick(leading, index))
+    def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Self:
+        return self  # its mask is fitted to the whole
 
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         return self.mask.visible(i + self.row, j + self.column)
@@ -84,6 +115,10 @@ class Part(Mask):
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         seen = self.mask.keys_seen(start + self.row, stop + self.row, keys + self.column)
         return overlap((seen[0] - self.column, seen[1] - self.column), (0, keys))
+
+    def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
+        seen = self.mask.queries_seeing(start + self.column, stop + self.column, queries + self.row)
+        return overlap((seen[0] - self.row, seen[1] - self.row), (0, queries))
 
 
 def _shifted(part: slice, by: int) -> slice:

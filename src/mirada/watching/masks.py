@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mirada.masks import Mask
+from mirada.masks.views import MaskView
 
 #: What is added or filled in to hide a key: this or less. Half precision can't hold much less than −1e4, which
 #: bfloat16 rounds to −9,984.
@@ -37,7 +38,7 @@ class FlexMask(Mask):
     at: tuple[Tensor, Tensor] | None = None  # once fitted: the batch and the head of each leading index
 
     @property
-    def additive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - follows from the functions
+    def additive(self) -> bool:
         return self.score_mod is not None
 
     def changed(self, scores: Tensor, rows: slice, columns: slice) -> Tensor:
@@ -120,8 +121,12 @@ class OnHeads(Mask):
     chosen: Tensor | None = None  # once fitted: bool, (*leading) or what broadcasts to it
 
     @property
-    def additive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - follows from the parts
+    def additive(self) -> bool:
         return any(rule is not None and rule.additive for rule in (self.inside, self.outside))
+
+    @property
+    def requires_grad(self) -> bool:
+        return any(rule is not None and rule.requires_grad for rule in (self.inside, self.outside))
 
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
         inside, outside = (
@@ -155,27 +160,23 @@ class OnHeads(Mask):
 
 
 @dataclass(frozen=True, eq=False)
-class OnlyHides(Mask):
+class OnlyHides(MaskView):
     """What a mask hides, without what it adds."""
 
-    mask: Mask
-
-    def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
-        return replace(self, mask=self.mask.fit(leading, queries, keys, device))
-
-    def pick(self, leading: Sequence[int], index: Any) -> Mask:
-        return replace(self, mask=self.mask.pick(leading, index))
+    @property
+    def additive(self) -> bool:
+        return False
 
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         visible, bias = self.mask.visible(i, j), self.mask.bias(i, j)
         # Many models hide with a finite number in place of −inf: the least that there is, −1e9, −1e4.
         return visible if bias is None else visible & (bias > HIDDEN)
 
-    def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
-        return self.mask.keys_seen(start, stop, keys)
+    def bias(self, i: Tensor, j: Tensor) -> Tensor | None:
+        return None
 
-    def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
-        return self.mask.queries_seeing(start, stop, queries)
+    def block(self, rows: slice, columns: slice, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        return Mask.block(self, rows, columns, device)  # by `visible`, not the mask's own block
 
 
 def _at_each(function: Callable[..., Tensor], *indices: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from mirada.masks.mask import Mask
 
 
 def dense(tensor: Tensor) -> Mask:
-    """A mask written out: bool (True = may look) or floating (added to the scaled scores).
+    """A mask written out: bool (True = may attend) or floating (added to the scaled scores).
 
     It broadcasts against (..., L, S) from the right, as tensors do.
 
@@ -24,7 +24,7 @@ def dense(tensor: Tensor) -> Mask:
         raise TypeError(f"a mask must be a bool or floating tensor or a mirada.masks mask, got {type(tensor).__name__}")
     if tensor.dtype != torch.bool and not tensor.is_floating_point():
         raise TypeError(
-            f"a mask must be bool (True = may look) or floating (added to the scores), got {tensor.dtype}: "
+            f"a mask must be bool (True = may attend) or floating (added to the scores), got {tensor.dtype}: "
             "convert it with mask.bool()"
         )
     return _Dense(tensor)
@@ -38,18 +38,21 @@ def as_mask(mask: Mask | Tensor | None) -> Mask | None:
 @dataclass(frozen=True, eq=False)
 class _Dense(Mask):
     tensor: Tensor  # once fitted (*leading or ones, L, S)
-    is_tensor = True
 
     @property
-    def additive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - follows from the tensor
+    def is_tensor(self) -> bool:
+        return True
+
+    @property
+    def additive(self) -> bool:
         return self.tensor.is_floating_point()
 
     @property
-    def same_for_all_queries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - likewise
+    def same_for_all_queries(self) -> bool:
         return self.tensor.ndim < 2 or self.tensor.stride(-2) == 0 or self.tensor.shape[-2] == 1
 
     @property
-    def requires_grad(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - likewise
+    def requires_grad(self) -> bool:
         return self.tensor.requires_grad
 
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
@@ -65,7 +68,7 @@ class _Dense(Mask):
         return replace(self, tensor=self.tensor.expand(*leading, *self.tensor.shape[-2:])[index])
 
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
-        return self._may_look(self.tensor[..., i, j])
+        return self._visible(self.tensor[..., i, j])
 
     def bias(self, i: Tensor, j: Tensor) -> Tensor | None:
         return self.tensor[..., i, j] if self.additive else None
@@ -73,7 +76,7 @@ class _Dense(Mask):
     def block(self, rows: slice, columns: slice, device: torch.device) -> tuple[Tensor, Tensor | None]:
         whole = (rows.stop - rows.start, columns.stop - columns.start) == self.tensor.shape[-2:]
         block = self.tensor if whole else self.tensor[..., rows, columns]
-        return self._may_look(block), block if self.additive else None
+        return self._visible(block), block if self.additive else None
 
-    def _may_look(self, entries: Tensor) -> Tensor:
+    def _visible(self, entries: Tensor) -> Tensor:
         return entries != -torch.inf if self.additive else entries
