@@ -140,6 +140,11 @@ def test_what_the_hub_has_not_or_should_not_have(hub, run):
     assert not any("/resolve/" in path for path in Hub.asked)
 
 
+def test_a_folder_needs_no_network(hub, run):
+    done = run(str(Hub.repositories["somebody/good"]), "the cat sat", endpoint=nowhere())
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_network(run):
     line = told(run("somebody/good", "the cat", endpoint=nowhere()))
     assert line == "mirada: somebody/good: no such folder, not in the hub's cache, and the hub can't be reached"

@@ -137,7 +137,7 @@ def test_a_broken_gguf(tmp_path, capsys):
 def test_texts_that_can_not_be_shown(tmp_path, capsys):
     folder = save("GPT-2", tmp_path / "model")
     assert "0 tokens" in refused(capsys, folder, "")
-    assert "wanted a text" in refused(capsys, folder)
+    assert "takes text: give a text" in refused(capsys, folder)
     assert "chat template" in refused(capsys, folder, "the cat", "--chat")
     (tmp_path / "text.txt").write_bytes(b"\xff\xfe\xfa")
     assert "UTF-8" in refused(capsys, folder, "--file", tmp_path / "text.txt")

@@ -63,6 +63,8 @@ def prepare(
         raise ValueError(f"{opened.title}: takes {opened.takes}, not sound")
     if image is not None and opened.takes == "text":
         raise ValueError(f"{opened.title}: takes text, not an image")
+    if given is None:
+        raise ValueError(f"{opened.title}: takes {opened.takes}: give a text")
     if not isinstance(given, str):
         raise ValueError(f"{opened.title}: takes {opened.takes}, wanted a text, got {type(given).__name__}")
     if image is None and opened.takes == "text and image" and opened.tokenizer is not None and _marker(opened) is None:
