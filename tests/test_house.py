@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 HOSTS = {
     "arxiv.org", "doi.org", "semver.org", "keepachangelog.com", "www.apache.org",
     "ossci-datasets.s3.amazonaws.com", "storage.googleapis.com", "fashion-mnist.s3-website.eu-central-1.amazonaws.com",
-    "www.w3.org", "127.0.0.1",
+    "www.w3.org", "127.0.0.1", "pytorch.org",
 }  # fmt: skip
 
 
@@ -78,8 +78,9 @@ def test_ci_runs_the_readmes_test_command():
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    exec(compile(program, "README.md", "exec"), {})
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert programs
+    exec(compile("\n".join(programs), "README.md", "exec"), {})
 
 
 def test_every_file_that_a_text_links_to_is_there():

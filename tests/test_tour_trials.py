@@ -171,7 +171,7 @@ def cells(page, caption: str) -> torch.Tensor:
     table = page.locator("#walkthrough .try table", has_text=caption)
     rows = table.locator("tbody tr").all()
     return torch.tensor(
-        [[float(cell.replace(" %", "") or 0) for cell in row.locator("td").all_text_contents()] for row in rows]
+        [[float(cell.strip(">%\u00a0") or 0) for cell in row.locator("td").all_text_contents()] for row in rows]
     )
 
 

@@ -26,7 +26,7 @@ def chapter(run: Run) -> Chapter:
         name="counting",
         subject="one learned query attends to ten digits",
         title="A query can be learned: are there more 2s than 4s?",
-        result=f"{wrong} of 100,000 fresh sequences wrong, {100 * share:.1f} % of the attention on 2 and 4",
+        result=f"{wrong} of 100,000 fresh sequences wrong, {100 * share:.1f} % of attention on 2, 4",
         text=(
             "The model gets ten digits and must answer one question. It is never told which digits count. A digit is "
             "first turned into a vector of five numbers by a learned table, the **embedding**. Two projections make "

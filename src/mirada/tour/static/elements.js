@@ -33,8 +33,9 @@ export function fixed(value, digits = 2) {
   return value.toFixed(digits).replace("-", "−");
 }
 
+/** A share in whole percents; what is not quite all is not called all. */
 export function percent(share) {
-  return `${(100 * share).toFixed(0)} %`;
+  return share >= 0.995 && share < 1 ? ">99\u00a0%" : `${(100 * share).toFixed(0)}\u00a0%`;
 }
 
 /** The index of the largest. */
