@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +171,3 @@ def recording(path: Path, seconds: float = 0.1, rate: int = 16_000) -> Path:
         file.setframerate(rate)
         file.writeframes(samples.tobytes())
     return path
-
-
-Saved = Callable[[str], Path]

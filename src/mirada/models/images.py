@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _SIDE = 16  # pixels of a patch where the model's own picture is not known
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -297,9 +295,3 @@ def _check_length(opened: OpenModel, prepared: Prepared) -> None:
     learned = any("position" in name and isinstance(part, nn.Embedding) for name, part in opened.model.named_modules())
     if most and learned and len(prepared.text) > most:
         raise ValueError(f"{opened.title}: takes {most} tokens, the text has {len(prepared.text)}: shorten it")
-
-
-def is_path(given: Any) -> bool:
-    """Whether a string names a file of an image or of sound."""
-    suffixes = (*images.SUFFIXES, *sounds.SUFFIXES)
-    return isinstance(given, str | os.PathLike) and Path(given).suffix.lower() in suffixes

@@ -28,8 +28,6 @@ class OpenModel:
     """The image processor."""
     sounds: Any = None
     """The feature extractor of a model of sound."""
-    processor: Any = None
-    """What joins several of these for a model that takes several at once."""
     unread: str = ""
     """Why a tokenizer that is there could not be read."""
 
@@ -179,7 +177,6 @@ def _parts(reader: Any) -> dict[str, Any]:
             "tokenizer": getattr(reader, "tokenizer", None),
             "images": getattr(reader, "image_processor", None),
             "sounds": getattr(reader, "feature_extractor", None),
-            "processor": reader,
         }
     if hasattr(reader, "convert_ids_to_tokens"):
         return {"tokenizer": reader}

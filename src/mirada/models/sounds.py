@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SUFFIXES = (".wav",)
 _SCALE = {1: 2**7, 2: 2**15, 4: 2**31}  # of PCM samples, by their bytes
 
 
