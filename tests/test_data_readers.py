@@ -21,6 +21,7 @@ from mirada.data.arrays import read_csv, read_matrix, read_npy
 from mirada.data.given import given_image
 from mirada.data.idx import read_idx
 from mirada.data.images import Images, load_images
+from mutations import mutated
 
 COUNT = int(os.environ.get("MIRADA_FUZZ", "150"))
 RAMP = np.tile(np.arange(8) * 36, (8, 1)).astype(np.uint8)  # no edge that is bright
@@ -285,27 +286,6 @@ def seeds(kind: str) -> list[bytes]:
         content = bytes([0, 0, 8, 3]) + struct.pack(">3I", 1, 8, 8) + grey.tobytes()
         found += [content, gzip.compress(content, mtime=0)]
     return found
-
-
-TOKENS = [bytes(8), b"\xff" * 4, b"9" * 21, b"1e999", b"nan", b"-1", b"(", b"'|O'", b"IDAT", b"\n", b","]
-
-
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    data = bytearray(content)
-    for _ in range(rng.randint(1, 6)):
-        at = rng.randrange(len(data) + 1)
-        match rng.randrange(5):
-            case 0 if data:
-                data[min(at, len(data) - 1)] ^= 1 << rng.randrange(8)
-            case 1:
-                del data[at:]
-            case 2:
-                data[at:at] = rng.choice(TOKENS)
-            case 3:
-                data[at : at + rng.randint(1, 8)] = rng.randbytes(rng.randint(0, 8))
-            case _:
-                data[at:at] = data[at : at + rng.randint(1, 64)]
-    return bytes(data)
 
 
 def refusal(read: Callable[[], torch.Tensor]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 
 import mirada
 from mirada import systems
@@ -170,12 +171,59 @@ def test_going_on_takes_the_settings_of_the_run(tmp_path: Path, run: Run) -> Non
     assert again.metrics == begun.metrics
 
 
-@pytest.mark.parametrize(("name", "value"), [("epochs", 7), ("hidden", "wide"), ("patience", 1), ("place", "there")])
+@pytest.mark.parametrize(("name", "value"), [("epochs", 3), ("hidden", "wide"), ("patience", 1), ("place", "there")])
 def test_going_on_with_other_settings_is_refused(run: Run, name: str, value: Any) -> None:
     before = contents(run.folder.path)
     with pytest.raises(RunError, match=f"was begun with {name}="):
         train("line", out=run.folder.path, resume=True, progress=False, **{name: value})
     assert contents(run.folder.path) == before
+
+
+def test_a_finished_run_is_trained_on_as_if_it_had_been_longer_from_the_start(tmp_path: Path, run: Run) -> None:
+    longer = train("line", out=tmp_path / "longer", epochs=7, progress=False)
+    on = train("line", out=run.folder.path, resume=True, epochs=7, progress=False)
+    assert on.settings == longer.settings == load(run.folder.path).settings
+    assert [line["loss"] for line in on.metrics] == [line["loss"] for line in longer.metrics]
+    assert [line["split"] for line in on.metrics].count("test") == 1
+    for name in ("model.safetensors", "settings.json"):
+        assert contents(run.folder.path)[name] == contents(longer.folder.path)[name]
+
+
+def test_a_one_cycle_schedule_can_not_be_made_longer(tmp_path: Path) -> None:
+    train("line", out=tmp_path / "run", schedule="onecycle", progress=False)
+    with pytest.raises(RunError, match="was begun with epochs=4"):
+        train("line", out=tmp_path / "run", resume=True, epochs=7, progress=False)
+
+
+def test_a_failing_resume_loses_nothing(run: Run) -> None:
+    (run.folder.path / "resume.pt").unlink()
+    before = contents(run.folder.path)
+    with pytest.raises(RunError, match=r"has model\.safetensors but no resume\.pt.*--out"):
+        train("line", out=run.folder.path, resume=True, progress=False)
+    assert contents(run.folder.path) == before
+
+
+def test_a_folder_that_moves_ends_the_run_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line, out = systems.get("line"), tmp_path / "run"
+    measure = line.measure
+
+    def moving(*given: Any) -> Any:
+        if out.exists():
+            out.rename(tmp_path / "moved")
+        return measure(*given)
+
+    monkeypatch.setattr(line, "measure", moving)
+    with pytest.raises(RunError, match=r"run was renamed or removed.*--resume"):
+        train("line", out=out, progress=False)
+    assert not out.exists()
+
+
+def test_weights_that_are_not_finite(run: Run) -> None:
+    weights = run.folder.weights()
+    weights["out.bias"][0] = float("nan")
+    (run.folder.path / "model.safetensors").write_bytes(save(weights))
+    with pytest.raises(RunError, match=r"model\.safetensors holds values that are not finite, in out\.bias"):
+        load(run.folder.path)
 
 
 def test_going_on_with_another_system_is_refused(run: Run) -> None:

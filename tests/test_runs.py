@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mirada.training.run import Folder, RunError
+from mutations import mutated
 
 WEIGHTS = {"layer.weight": torch.tensor([[0.1, -0.2], [1e-30, 3.0]]), "count": torch.tensor(7)}
 METRICS = [{"epoch": 1, "split": "train", "loss": 0.1 + 0.2, "seconds": 0.5}]
@@ -161,6 +165,99 @@ def test_what_a_killed_process_left_half_written_is_in_nobodys_way(tmp_path: Pat
     assert not folder.begun()
     folder.begin("squares", {})
     assert sorted(contents(tmp_path)) == ["settings.json"]
+
+
+def test_leftovers_of_killed_processes_are_removed_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
+    (tmp_path / "plots").mkdir()
+    dead, alive = tmp_path / "plots" / ".loss.png.999999999.ab.part", tmp_path / f".resume.pt.{os.getppid()}.ab.part"
+    dead.touch()
+    alive.touch()
+    with Folder(tmp_path).locked():
+        assert not dead.exists()
+        assert alive.exists()
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    outside, run = tmp_path / "outside", kept(tmp_path / "run")
+    outside.write_text("mine")
+    (run.path / "plots").mkdir()
+    for name in ("plots/.loss.png.part", "plots/loss.png", ".lock"):
+        (run.path / name).symlink_to(outside)
+    run.save_picture("loss", Figure())
+    with pytest.raises(RunError, match=r"\.lock"), run.locked():
+        pass
+    assert outside.read_text() == "mine"
+
+
+HOLD = """
+import sys, time
+from mirada.training.run import Folder
+with Folder(sys.argv[1]).locked():
+    print(1, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_is_held_by_one_process_until_that_dies(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        for _ in range(2):
+            with (
+                pytest.raises(RunError, match=f"is being trained by process {holder.pid} on "),
+                Folder(tmp_path).locked(),
+            ):
+                pass
+        holder.kill()
+        holder.wait()
+    with Folder(tmp_path).locked():
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[1]", b"{}", b'{"epoch": "1", "split": "a"}', b'{"epoch": 1, "split": "a", "loss": NaN}', b"[" * 9999,
+     b'{"epoch": 1, "split": "a", "loss": ' + b"9" * 400 + b"}", b'{"epoch": 1, "split": "a", "loss": null}'],
+)  # fmt: skip
+def test_metrics_that_are_none(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(line)
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged"):
+        Folder(tmp_path).metrics()
+
+
+@pytest.mark.parametrize("name", ["settings.json", "metrics.jsonl", "model.safetensors", "resume.pt"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    folder = Folder(tmp_path)
+    read = {"settings.json": folder.settings, "metrics.jsonl": folder.metrics, "model.safetensors": folder.weights}
+    with pytest.raises(RunError, match=f"{name}: not a regular file"):
+        read.get(name, folder.state)()
+
+
+def test_a_mutated_file_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    """MIRADA_FUZZ=20000 asks for a longer hunt."""
+    folder, rng = kept(tmp_path), random.Random(0)
+    readers = {
+        "settings.json": folder.settings,
+        "metrics.jsonl": folder.metrics,
+        "model.safetensors": folder.weights,
+        "resume.pt": folder.state,
+    }
+    for name, read in readers.items():
+        valid = (tmp_path / name).read_bytes()
+        for _ in range(int(os.environ.get("MIRADA_FUZZ", "100"))):
+            (tmp_path / name).write_bytes(mutated(valid, rng))
+            told = ""
+            with suppress(RunError):
+                try:
+                    read()
+                except RunError as error:
+                    told = str(error)
+                    raise
+            assert "\n" not in told
+            assert not told or name in told
+            assert "weights_only" not in told
 
 
 def test_a_picture_is_kept_as_png(tmp_path: Path) -> None:

@@ -265,7 +265,14 @@ def test_steps_must_tell_the_truth(tmp_path: Path, steps: int, words: str) -> No
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epochs", 0), ("learning_rate", 0.0), ("learning_rate", math.nan), ("patience", 0), ("seed", -1)],
+    [
+        ("epochs", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("patience", 0),
+        ("seed", -1),
+        ("threads", 100_000),
+    ],
 )
 def test_a_recipe_names_what_it_can_not_take(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field}={value}: "):
@@ -400,3 +407,15 @@ def test_under_torchrun_the_metrics_are_those_of_one_process(
             assert theirs["accuracy"] == mine["accuracy"]
         for name, tensor in one.weights().items():
             torch.testing.assert_close(other.weights()[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_processes_that_begin_with_another_state_are_refused(tmp_path: Path) -> None:
+    """As on two machines without a shared folder: one finds the run, the other nothing."""
+    script = str(SCRIPTS / "train.py")
+    assert python(script, str(tmp_path / "0"), '{"epochs": 2}').returncode == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "0").iterdir()}
+    done = python(script, f"{tmp_path}/RANK", '{"epochs": 2}', "--resume", torchrun=True)
+    assert done.returncode != 0
+    assert "process 1 begins with another resume.pt than process 0" in done.stderr
+    assert before == {file.name: file.read_bytes() for file in (tmp_path / "0").iterdir()}
+    assert not (tmp_path / "1").exists()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from shlex import quote
 from types import ModuleType
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mirada import systems
+from mirada import __version__, systems
 from mirada.training import loop as training
 from mirada.training import processes
 from mirada.training.run import Folder, Metrics, RunError
@@ -116,35 +119,60 @@ def train(
     (1, 'train')
     """
     run = _asked(name, Folder(out), resume, settings)
-    system = run.system
     place = processes.device(run.settings.device)
     with processes.joined(place):
         model = _drawn(run)
-        if processes.is_first() and not (resume and run.folder.begun()):
-            run.folder.begin(name, plain(run.settings))
-        try:
-            training.fit(
-                model,
-                recipe=run.settings,
-                batches=system.batches(run.settings, run.data),
-                steps=system.steps(run.settings, run.data),
-                held_out=system.held_out(run.settings, run.data),
-                final=system.final(run.settings, run.data),
-                measure=system.measure,
-                report=system.report,
-                best=system.BEST,
-                folder=run.folder,
-                resume=resume,
-                progress=progress,
-            )
-        except KeyboardInterrupt:
-            out = quote(str(run.folder.path))
-            raise KeyboardInterrupt(f"stopped; go on with: mirada train {name} --out {out} --resume") from None
-        except Exception:
-            run.folder.give_up()
-            raise
+        processes.must_agree(_begins_with(run), str(run.folder.path))
+        with run.folder.locked() if processes.is_first() else nullcontext():
+            _train(run, model, resume, progress)
     run.model = model
     return run
+
+
+def _begins_with(run: Run) -> dict[str, str]:
+    """What processes that train together must have alike, each as a short text."""
+    state = run.folder.path / "resume.pt"
+    return {
+        "version of mirada": __version__,
+        "settings": json.dumps(plain(run.settings)),
+        "resume.pt": sha256(state.read_bytes()).hexdigest() if state.is_file() else "none",
+    }
+
+
+def _train(run: Run, model: nn.Module, resume: bool, progress: bool) -> None:
+    system, name, begins = run.system, run.name, False
+    if processes.is_first():
+        begins = not (resume and run.folder.begun())
+        if begins:
+            run.folder.begin(name, plain(run.settings))
+        elif run.folder.settings()[1] != plain(run.settings):
+            run.folder.change(name, plain(run.settings))
+    try:
+        training.fit(
+            model,
+            recipe=run.settings,
+            batches=system.batches(run.settings, run.data),
+            steps=system.steps(run.settings, run.data),
+            held_out=system.held_out(run.settings, run.data),
+            final=system.final(run.settings, run.data),
+            measure=system.measure,
+            report=system.report,
+            best=system.BEST,
+            folder=run.folder,
+            resume=resume,
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        out = quote(str(run.folder.path))
+        raise KeyboardInterrupt(f"stopped; go on with: mirada train {name} --out {out} --resume") from None
+    except Exception as error:
+        if begins:
+            run.folder.give_up()
+        if processes.count() > 1 and processes.is_lost_peer(error):
+            raise RunError(
+                "another process of this training ended, so this one ends too: go on with the same command and --resume"
+            ) from None
+        raise
 
 
 def load(folder: str | os.PathLike[str]) -> Run:
@@ -187,12 +215,14 @@ def _asked(name: str, folder: Folder, resume: bool, given: Mapping[str, Any]) ->
         raise RunError(f"{folder.path} holds a run of {run.name}, not of {name}: choose another folder (--out)")
     for field in given:
         was, wanted = getattr(run.settings, field), getattr(settings, field)
+        if field == "epochs" and wanted > was and run.settings.schedule == "constant":
+            continue  # a one-cycle schedule is laid over all its epochs, and can't be made longer
         if was != wanted:
             raise RunError(
                 f"{folder.path} was begun with {field}={was!r}, not {wanted!r}: go on without naming {field}, "
                 "or choose another folder (--out)"
             )
-    return run
+    return replace(run, settings=replace(run.settings, epochs=given.get("epochs", run.settings.epochs)))
 
 
 def _drawn(run: Run) -> nn.Module:
@@ -208,6 +238,8 @@ def _fill(model: nn.Module, folder: Folder) -> None:
         has, wants = _shape(weights.get(name)), _shape(wanted.get(name))
         if has != wants:
             raise RunError(f"{path} doesn't fit the model: {name} is {has} in the file and {wants} in the model")
+        if not weights[name].isfinite().all():
+            raise RunError(f"{path} holds values that are not finite, in {name}: train again into another folder")
     model.load_state_dict(weights)
 
 

@@ -82,7 +82,7 @@ def left(out: Path) -> dict[str, Any]:
     folder = Folder(out)
     metrics = [{key: value for key, value in line.items() if key != "seconds"} for line in folder.metrics()]
     weights = (out / "model.safetensors").read_bytes().hex() if (out / "model.safetensors").exists() else None
-    files = sorted(path.name for path in out.iterdir() if not path.name.endswith(".part")) if out.exists() else []
+    files = sorted(path.name for path in out.iterdir()) if out.exists() else []
     return {"files": files, "metrics": metrics, "weights": weights, "epoch": (folder.state() or {}).get("epoch", 0)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)
     metrics: list[Metrics] = field(default_factory=list)
     done: bool = False
+    rest: dict[str, Any] = field(default_factory=dict)
+    """Of a finished training: what going on with it needs."""
 
     def note(self, value: float) -> bool:
         """Keep the weights if the epoch's value is lower than any before; says whether it is."""
@@ -47,25 +50,25 @@ class State:
         }
         return True
 
+    def finish(self) -> None:
+        """Take the best weights; where the last ones stood is kept, so that the run can be trained on."""
+        self.rest = copy.deepcopy(self._rest())
+        self.model.load_state_dict(self.best)
+        self.done = True
+
     def save(self) -> dict[str, Any]:
         """Tensors and plain values, from which `restore` makes the same state again."""
-        saved = {name: getattr(self, name) for name in _KNOWN}
-        if not self.done:
-            saved |= {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict() if self.schedule else None,
-                "generator": self.generator.get_state(),
-                "random": self._random(),
-            }
-        return saved
+        return {name: getattr(self, name) for name in _KNOWN} | (self.rest if self.done else self._rest())
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go to where the saved state was, random numbers included."""
+    def restore(self, saved: Mapping[str, Any], epochs: int) -> None:
+        """Go to where the saved state was, random numbers included; a finished one is reopened for more `epochs`."""
         for name in _KNOWN:
             setattr(self, name, saved[name])
-        if self.done:
+        if self.done and self.epoch >= epochs:
+            self.rest = {name: saved[name] for name in _REST if name in saved}
+            self.model.load_state_dict(self.best)
             return
+        self.done = False
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.schedule:
@@ -75,6 +78,15 @@ class State:
         if self.place.type != "cpu":
             getattr(torch, self.place.type).set_rng_state(saved["random"][self.place.type])
 
+    def _rest(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "generator": self.generator.get_state(),
+            "random": self._random(),
+        }
+
     def _random(self) -> dict[str, Tensor]:
         states = {"cpu": torch.get_rng_state()}
         if self.place.type != "cpu":
@@ -82,6 +94,7 @@ class State:
         return states
 
 
+_REST = ("model", "optimizer", "schedule", "generator", "random")
 _KNOWN = ("epoch", "best_epoch", "best_value", "best", "metrics", "done")
 
 
@@ -101,8 +114,11 @@ class Keeper:
         self._written_best = state.best_epoch
         self._next = perf_counter() + _PAUSE
 
-    def take_up(self) -> str:
+    def take_up(self, epochs: int) -> str:
         """Restore the state from the folder, if it has one; says what was found.
+
+        Args:
+            epochs: how many there will be in all: a finished run of fewer goes on.
 
         Raises:
             RunError: the state is damaged, or that of another model.
@@ -111,7 +127,7 @@ class Keeper:
         if saved is None:
             return "nothing to go on from yet, so the run begins"
         try:
-            self.state.restore(saved)
+            self.state.restore(saved, epochs)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             path = self.folder.path / "resume.pt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from mirada.training.run import Folder
 Batches = Callable[[Generator], Iterable[Batch]]
 Splits = Mapping[str, Callable[[], Iterable[Batch]]]
 Report = Callable[[Sums], dict[str, float]]
+
+
+_THREADS = max(64, 4 * (os.cpu_count() or 1))
+_MOST = {"epochs": 10**9, "batch_size": 10**6, "blocks": 100}  # where a system has such a setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,11 @@ class Recipe:
             raise ValueError(f"patience={self.patience}: at least 1 is needed, or nothing to never stop early")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads={self.threads}: at least 1 is needed, or nothing to leave it to torch")
+        if self.threads is not None and self.threads > _THREADS:
+            raise ValueError(f"threads={self.threads}: at most {_THREADS} can be had here")
+        for name, most in _MOST.items():
+            if not 1 <= getattr(self, name, 1) <= most:
+                raise ValueError(f"{name}={getattr(self, name)}: a whole number from 1 to {most} is needed")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed}: a whole number from 0 up is needed")
 
@@ -155,7 +165,9 @@ def fit(
         state = _begun(model, recipe, steps, place)
         keeper = Keeper(folder, state)
         if resume:
-            display.line(f"{folder.path}: {keeper.take_up()}")
+            display.line(f"{folder.path}: {keeper.take_up(recipe.epochs)}")
+            if not state.done:  # the final splits of a run that is trained on are measured anew
+                state.metrics = [line for line in state.metrics if line["split"] not in (final or {})]
         course = _Course(state, measure, report, display)
         while not (state.done or _is_over(state, recipe)):
             state.epoch += 1
@@ -165,11 +177,10 @@ def fit(
             is_best = state.note(lines["validation"][best] * (1 if best == "loss" else -1))
             display.line(_epoch_line(state, recipe, lines, is_best))
             keeper.keep()
-        model.load_state_dict(state.best)
         if not state.done:
+            state.finish()
             lines = {split: course.evaluate(split, of(), state.best_epoch) for split, of in (final or {}).items()}
             display.line(_last_line(state, lines))
-            state.done = True
         keeper.keep(now=True)
         processes.wait()
         model.to("cpu").eval()

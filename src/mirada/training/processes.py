@@ -6,9 +6,11 @@ Each process takes every n-th item of a batch. Sums add over the shares, and tor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 from itertools import count as count_up
 
 import torch
@@ -87,6 +89,39 @@ def wait() -> None:
     """Wait until every process is here."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def must_agree(values: Mapping[str, str], folder: str) -> None:
+    """Raise a ValueError in every process if one of them begins with something else than the first.
+
+    Args:
+        values: what must be alike, by its name.
+        folder: what the error calls the place that it was found in.
+    """
+    if count() == 1:
+        return
+    for name, value in values.items():
+        # No object is sent: to receive one is to unpickle it.
+        mine = torch.tensor(list(sha256(value.encode()).digest()), dtype=torch.int32, device=_device())
+        all_of_them = [torch.empty_like(mine) for _ in range(count())]
+        dist.all_gather(all_of_them, mine)
+        for rank, other in enumerate(all_of_them):
+            if not torch.equal(other, all_of_them[0]):
+                raise ValueError(
+                    f"process {rank} begins with another {name} than process 0: install the same mirada everywhere, "
+                    f"and train into a folder that all processes share, not {folder}"
+                )
+
+
+def is_lost_peer(error: Exception) -> bool:
+    """Whether an error tells that another process is gone, in the words of gloo or NCCL."""
+    told = r"gloo|nccl|closed by peer|reset by peer|connection (closed|refused)|broken pipe"
+    return isinstance(error, RuntimeError) and re.search(told, str(error), re.IGNORECASE) is not None
+
+
+def _device() -> torch.device:
+    is_nccl = dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if is_nccl else torch.device("cpu")
 
 
 def total(sums: Sums, place: torch.device) -> Sums:

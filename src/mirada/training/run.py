@@ -5,11 +5,16 @@ Every file appears whole or not at all: it is written beside its place and then 
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import math
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import secrets
+import socket
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,11 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from mirada import __version__
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock there
+    fcntl = None
 
 Metrics = dict[str, Any]
 """One line of metrics.jsonl: "epoch", "split", what the system reports, "seconds"."""
@@ -51,6 +61,7 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._place: tuple[int, int] | None = None  # device and inode, while the run is locked
 
     def __repr__(self) -> str:
         return f"Folder({str(self.path)!r})"
@@ -62,14 +73,59 @@ class Folder:
             RunError: it holds a run already, or can't be written.
         """
         self.must_be_free()
+        self._clean()
+        text = json.dumps({"system": system, "settings": dict(settings), "mirada": __version__}, indent=2)
+        self._write("settings.json", text.encode() + b"\n")
+
+    def change(self, system: str, settings: Mapping[str, Any]) -> None:
+        """Write other settings for a run that is there: it is to go on with them."""
         text = json.dumps({"system": system, "settings": dict(settings), "mirada": __version__}, indent=2)
         self._write("settings.json", text.encode() + b"\n")
 
     def give_up(self) -> None:
         """Free the folder again if nothing was kept in it since it was begun."""
-        if not (self.path / "resume.pt").exists():
+        if not any((self.path / name).exists() for name in ("resume.pt", "model.safetensors", "metrics.jsonl")):
             with suppress(OSError):
                 (self.path / "settings.json").unlink()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process alone, for as long as this lasts; leftovers of killed processes are removed.
+
+        The system frees the lock of a process that dies, however it dies.
+
+        Raises:
+            RunError: another process trains it, or the folder can't be written.
+        """
+        path = self.path / ".lock"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = _lock(path)
+        except BlockingIOError:
+            raise RunError(
+                f"{self.path} is being trained by {_holder(path)}: wait until it ends, or choose another folder (--out)"
+            ) from None
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        try:
+            found = self.path.stat()
+            self._place = found.st_dev, found.st_ino
+            self._clean()
+            yield
+        finally:
+            self._place = None
+            with suppress(OSError):  # before it is freed: a later process makes a lock of its own
+                if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                    path.unlink()
+            os.close(descriptor)
+
+    def _clean(self) -> None:
+        """Remove what processes that no longer run left half written."""
+        for part in (*self.path.glob(".*.part"), *self.path.glob("plots/.*.part")):
+            writer = part.name.split(".")[-3]
+            if not (writer.isdecimal() and int(writer) != os.getpid() and _runs(int(writer))):
+                with suppress(OSError):
+                    part.unlink()
 
     def must_be_free(self) -> None:
         """Raise a RunError if there is any file of a run in the folder."""
@@ -97,7 +153,7 @@ class Folder:
         try:
             record = json.loads(data)
             return str(record["system"]), dict(record["settings"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise RunError(f"{self.path / 'settings.json'} is damaged: train again into another folder") from None
 
     def keep(self, state: Mapping[str, Any], metrics: Sequence[Metrics], best: Mapping[str, Tensor] | None) -> None:
@@ -128,12 +184,22 @@ class Folder:
         """
         data = self._read("resume.pt")
         if data is None:
+            for name in ("model.safetensors", "metrics.jsonl"):
+                if (self.path / name).exists():
+                    raise RunError(
+                        f"{self.path} has {name} but no resume.pt, so the run can't go on: "
+                        "evaluate it as it is, or train into another folder (--out)"
+                    )
             return None
         try:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever its parts raise
-            reason = str(error).split("\n")[0]
-            raise RunError(f"{self.path / 'resume.pt'} is damaged ({reason}): train into another folder") from None
+            # Not torch's own text: it says how to unpickle the file all the same, which must never be done.
+            reason = type(error).__name__
+            raise RunError(
+                f"{self.path / 'resume.pt'} is damaged or holds more than tensors and numbers ({reason}), and is not "
+                "loaded: train into another folder (--out)"
+            ) from None
 
     def weights(self) -> dict[str, Tensor]:
         """The weights of the best epoch, on the CPU.
@@ -160,8 +226,8 @@ class Folder:
         """
         data = self._read("metrics.jsonl") or b""
         try:
-            return [json.loads(line) for line in data.splitlines()]
-        except ValueError:
+            return [_metrics(line) for line in data.splitlines()]
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise RunError(f"{self.path / 'metrics.jsonl'} is damaged: train again into another folder") from None
 
     def save_picture(self, name: str, figure: Any) -> Path:
@@ -171,20 +237,29 @@ class Folder:
         return self._write(f"plots/{name}.png", buffer.getvalue())
 
     def _read(self, name: str) -> bytes | None:
+        path = self.path / name
         try:
-            return (self.path / name).read_bytes()
+            # Without O_NONBLOCK the opening itself would wait if a pipe lay there.
+            with os.fdopen(os.open(path, os.O_RDONLY | _NO_WAITING), "rb") as file:
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise RunError(f"can't read {self.path / name}: {error.strerror}") from None
+            raise RunError(f"can't read {path}: {error.strerror}") from None
+        except ValueError as error:
+            raise RunError(f"can't read {str(path)!r}: {error}") from None
+        raise RunError(f"can't read {path}: not a regular file")
 
     def _write(self, name: str, data: bytes) -> Path:
         path = self.path / name
-        # One name, not a fresh one each time: what a killed process left behind is written over by the next.
-        beside = path.with_name(f".{path.name}.part")
+        self._must_be_in_place()
+        # A fresh name, and none that is there already: no link that lies there is followed. The writer's number says
+        # to `_clean` whether somebody still writes it.
+        beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
+            with beside.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -193,11 +268,81 @@ class Folder:
         except OSError as error:
             with suppress(OSError):
                 beside.unlink()
-            raise RunError(
-                f"can't write {path}: {error.strerror or error}; make room for it or choose another folder (--out); "
-                "what was complete before is kept"
-            ) from None
+            raise _unwritable(path, error) from None
         return path
+
+    def _must_be_in_place(self) -> None:
+        """While a run is trained its folder must stay where it is: to make it anew would leave the run in halves."""
+        if self._place is None:
+            return
+        with suppress(OSError):
+            found = self.path.stat()
+            if (found.st_dev, found.st_ino) == self._place:
+                return
+        raise KeepError(
+            f"{self.path} was renamed or removed while the run was trained; what was complete before is in the folder "
+            "that was there: name it with --out and go on with --resume"
+        )
+
+
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def _metrics(line: bytes) -> Metrics:
+    """One line of metrics.jsonl, or a ValueError: every value but the split's name is a finite number."""
+    metrics = dict(json.loads(line))
+    if not isinstance(metrics["split"], str) or type(metrics["epoch"]) is not int:
+        raise ValueError
+    if not all(math.isfinite(value) for name, value in metrics.items() if name != "split"):
+        raise ValueError
+    return metrics
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    remedy = "make room for it" if error.errno in _FULL else "make it writable"
+    return RunError(
+        f"can't write {path}: {error.strerror or error}; {remedy} or choose another folder (--out); "
+        "what was complete before is kept"
+    )
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+def _lock(path: Path) -> int:
+    """A descriptor that holds the lock; BlockingIOError where another process does."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The process that held it removes the file when it ends, which may have been a moment ago.
+            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _holder(path: Path) -> str:
+    with suppress(OSError), path.open("rb") as file:
+        holder = file.read(200).decode("utf-8", "replace")
+        if holder.isprintable() and holder:
+            return holder
+    return "another process"
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _settle(folder: Path) -> None:
