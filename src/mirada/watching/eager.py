@@ -96,6 +96,8 @@ class Eager:
 
     def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs a function of the model. Nothing that fails in following it reaches the model."""
+        if not self.notes and _begins_nothing(name, args):
+            return func(*args, **kwargs)
         use = None
         if name in _PRODUCTS or name == "sum":
             with functorch.unseen():
@@ -904,6 +906,20 @@ class Eager:
         )
         whole = not self._counted(scores) or dense.weights.numel() <= _COMPARED or scores.fill > -torch.inf
         return call if _agrees(call, dense.weights, whole=whole) else None
+
+
+def _begins_nothing(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether a function can't be the first step of an attention: nearly all that a fused model calls can't."""
+    if name == "linear":
+        return len(args) > 1 and isinstance(args[1], nn.Parameter)
+    if name == "mul":
+        both = args[:2]
+        return (
+            len(both) < 2
+            or not all(isinstance(t, Tensor) and t.ndim > 2 for t in both)
+            or (both[0].shape == both[1].shape)
+        )
+    return name in ("view", "reshape", "flatten") and (not args or args[0].ndim != 4)
 
 
 def rest_of(letters: str, letter: str) -> str:
