@@ -33,6 +33,7 @@ from mirada.models import running
 from mirada.models.inputs import Prepared, prepare
 from mirada.models.opening import OpenModel
 from mirada.models.predictions import named, piece, scores
+from mirada.models.requests import MOST_TOKENS, Request, integer, read
 from mirada.models.scenes import scene_of
 from mirada.viewer.playground import Trial
 from mirada.viewer.queries import Answers
@@ -42,7 +43,6 @@ from mirada.watching import Records, watch
 NAME = "language"
 _KEPT = 8
 """Scenes whose numbers can still be asked."""
-_MOST_TEXT, _MOST_TOKENS = 100_000, 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,23 +66,6 @@ class Beginning:
         part = "text" if self.prepared.target is None else "target"
         before, after = getattr(self.start, part), getattr(self.prepared, part)
         return () if after is None else after.ids[len(before) :]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a page sent, checked."""
-
-    text: str | None
-    chat: bool
-    written: tuple[int, ...]
-    off: tuple[tuple[int, int], ...]
-    cut: tuple[tuple[int, int], ...]
-    temperature: float
-    top: int
-    tab: str
-    turn: int
-    beside: Request | None = None
-    """Another text, whose probabilities are shown before this one's."""
 
 
 class Playground(Answers):
@@ -139,14 +122,14 @@ class Playground(Answers):
         Raises:
             ValueError: something in it is missing, of the wrong kind, or too much.
         """
-        request, do = _request(given), given.get("do")
+        request, do = read(given), given.get("do")
         if do == "run":
             return self._run(request)
         if do == "importance":
             with self._model:
                 return {"values": self._importance(request)}
         if do == "effect":
-            layer = _integer(given, "layer", len(self._layers))
+            layer = integer(given, "layer", len(self._layers))
             with self._model:
                 return {"values": self._effects(request, layer)}
         raise ValueError(f"nothing is called {str(do)[:20]!r}")
@@ -237,8 +220,8 @@ class Playground(Answers):
                 prepared = preparing.with_target(self._opened, prepared, [*prepared.target.ids, *request.written])
             else:
                 prepared = preparing.continued(self._opened, prepared, list(request.written))
-        if prepared.text is not None and len(prepared.text) > _MOST_TOKENS:
-            raise ValueError(f"{len(prepared.text)} tokens: up to {_MOST_TOKENS} are run as they are typed")
+        if prepared.text is not None and len(prepared.text) > MOST_TOKENS:
+            raise ValueError(f"{len(prepared.text)} tokens: up to {MOST_TOKENS} are run as they are typed")
         return prepared
 
     def _check_written(self, request: Request) -> None:
@@ -329,53 +312,3 @@ def _drawn(row: Tensor, request: Request) -> int:
     """A token drawn among the most probable."""
     best = (row / request.temperature).topk(min(request.top, len(row)))
     return int(best.indices[torch.multinomial(best.values.softmax(-1), 1)])
-
-
-# --- what a page sends ---
-
-
-def _request(given: Mapping[str, Any]) -> Request:
-    text = given.get("text")
-    if text is not None and not (isinstance(text, str) and len(text) <= _MOST_TEXT):
-        raise ValueError(f"text: wanted a string of at most {_MOST_TEXT} characters")
-    temperature = given.get("temperature", 1.0)
-    if not isinstance(temperature, int | float) or not 0.01 <= temperature <= 100:
-        raise ValueError("temperature: wanted a number from 0.01 to 100")
-    beside = given.get("beside")
-    if beside is not None and not isinstance(beside, dict):
-        raise ValueError("beside: wanted a text to compare with, as an object")
-    return Request(
-        text,
-        bool(given.get("chat")),
-        tuple(_integers(given.get("written", []), 1, "written")),
-        tuple((a, b) for a, b in _pairs(given, "off")),
-        tuple((a, b) for a, b in _pairs(given, "cut")),
-        float(temperature),
-        _integer({"top": given.get("top", 6)}, "top", 101, least=1),
-        str(given.get("tab", ""))[:40],
-        _integer({"turn": given.get("turn", 0)}, "turn", 1 << 53),
-        None
-        if beside is None
-        else _request({key: beside.get(key) for key in ("text", "chat")} | {"written": beside.get("written", [])}),
-    )
-
-
-def _pairs(given: Mapping[str, Any], name: str) -> list[list[int]]:
-    pairs = given.get(name, [])
-    if not isinstance(pairs, list) or len(pairs) > 100_000:
-        raise ValueError(f"{name}: wanted pairs of whole numbers")
-    return [_integers(pair, 2, name) for pair in pairs]
-
-
-def _integers(numbers: Any, count: int, name: str) -> list[int]:
-    good = isinstance(numbers, list) and (count == 1 or len(numbers) == count) and len(numbers) <= _MOST_TOKENS
-    if not good or any(type(one) is not int or not 0 <= one < 1 << 31 for one in numbers):
-        raise ValueError(f"{name}: wanted whole numbers")
-    return numbers
-
-
-def _integer(given: Mapping[str, Any], name: str, below: int, least: int = 0) -> int:
-    number = given.get(name)
-    if type(number) is not int or not least <= number < below:
-        raise ValueError(f"{name}: wanted a whole number from {least} to {below - 1}")
-    return number
