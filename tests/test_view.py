@@ -126,6 +126,50 @@ def test_patches_are_found(size, tokens, grid, first):
     assert (picture.grid, picture.first) == (grid, first)
 
 
+@pytest.mark.parametrize(
+    ("size", "tokens", "given", "error"),
+    [
+        (16, 26, {"patch": 4}, "16 patches and 10 other tokens: first= says which token is the first patch"),
+        (16, 22, {}, "16 patches and 6 other tokens: first="),
+        (16, 26, {"patch": 4, "first": 11}, "first=11: 16 patches from there don't lie in 26 tokens, wanted 0 to 10"),
+        (16, 26, {"patch": 4, "first": -1}, "first=-1"),
+    ],
+)
+def test_patches_are_never_placed_by_guess_among_many_other_tokens(size, tokens, given, error):
+    with pytest.raises(ValueError, match=re.escape(error)):
+        scene(torch.zeros(1, tokens, tokens), image=torch.rand(3, size, size), **given)
+
+
+def test_windows_of_an_image_are_refused():
+    windows = [torch.zeros(4, 2, 16, 16), torch.zeros(1, 4, 16, 16)]
+    with pytest.raises(ValueError, match="image: the layers' batches have different shapes"):
+        scene(windows, image=torch.rand(3, 16, 16))
+
+
+def test_a_few_register_tokens_are_noted():
+    shown = scene(torch.zeros(1, 20, 20), image=torch.rand(3, 16, 16))
+    assert shown.picture is not None
+    assert shown.picture.first == 4
+    assert "first= tells where they begin" in shown.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("model.encoder.layers.0.self_attn", ("s", "s")),
+        ("model.decoder.layers.0.self_attn", ("t", "t")),
+        ("model.decoder.layers.0.encoder_attn", ("t", "s")),
+        ("decoder.block.0.layer.1.EncDecAttention", ("t", "s")),
+        ("decoder.layers.0.multihead_attn", ("t", "s")),
+        ("attention", ("t", "s")),
+    ],
+)
+def test_labels_of_two_equally_long_sides_follow_the_layers_side(name, sides):
+    words = {"s": [f"s{n}" for n in range(6)], "t": [f"t{n}" for n in range(6)]}
+    shown = layer({name: matrix()}, labels=(words["t"], words["s"]))
+    assert (shown.queries, shown.keys) == (words[sides[0]], words[sides[1]])
+
+
 # --- numbers ---
 
 

@@ -16,6 +16,8 @@ import nbformat
 import pytest
 import torch
 
+from mirada.viewer.notebook import _reply
+
 pytestmark = pytest.mark.browser
 
 HEIGHT = 420
@@ -155,3 +157,21 @@ def test_two_views_in_marimo(page, tmp_path):
     with served(tmp_path, port, "marimo", "run", "two.py", *settings):
         page.goto(f"http://127.0.0.1:{port}/")
         both_answer_for_themselves(page)
+
+
+def test_any_exception_of_the_kernel_reaches_the_page():
+    class Broken:
+        def answer(self, question, given):
+            raise RuntimeError("CUDA out of memory")
+
+    class Heard:
+        def __init__(self):
+            self.sent = []
+
+        def send(self, message, buffers=None):
+            self.sent.append(message)
+
+    heard = Heard()
+    _reply(heard, Broken(), {}, {"id": "1", "question": "row", "parameters": {}})
+    told = "the kernel could not compute this: RuntimeError: CUDA out of memory"
+    assert heard.sent == [{"answer": "1", "error": told}]

@@ -105,6 +105,19 @@ def test_the_parts_of_a_query(served):
     assert parts[72:].tolist() == [0] * 4 + [-np.inf] * 4
 
 
+def test_rollout_is_one_question():
+    layers = [matrix(length=20, width=4), matrix(length=20, width=4)]
+    weights = [torch.softmax(torch.randn(2, 20, 20), -1)]
+    answers = mirada.view([*layers, *weights]).answers()
+    rolled = np.frombuffer(answers.answer("rollout", {"query": "7"}), "<f4")
+    wanted = torch.eye(20)[7]
+    for each in (weights[0], layers[1].to_dense(), layers[0].to_dense()):
+        wanted = 0.5 * wanted + 0.5 * wanted @ each.mean(0)
+    np.testing.assert_allclose(rolled, wanted, atol=1e-6)
+    with pytest.raises(ValueError, match="rollout needs layers over the same tokens, these have 20 × 20, 5 × 20"):
+        mirada.view([layers[0], torch.rand(1, 5, 20)]).answers().answer("rollout", {"query": "0"})
+
+
 def test_an_overview_of_a_layer(served):
     records = numbers(served, "overview", layer=0)
     of = matrix()
@@ -307,3 +320,21 @@ def test_the_live_page_shows_the_models_numbers(browser, served):
     page.close()
     assert complaints == []
     assert all(url.startswith((served.address, "data:")) for url in urls)
+
+
+@pytest.mark.browser
+def test_a_server_that_has_ended_is_said_to_and_what_is_old_is_greyed(browser):
+    server = Server(mirada.view(matrix(length=40)).answers())
+    server.start()
+    page = browser.new_page()
+    try:
+        page.goto(server.address)
+        page.get_by_role("tab", name="Map", exact=True).click()
+        page.locator(".map .readout[data-weight]").wait_for(timeout=10_000)
+    finally:
+        server.stop()
+    page.locator(".map canvas").press("ArrowDown")
+    page.get_by_text("The server has ended").first.wait_for()
+    assert page.locator(".frame[data-gone]").count() == 1
+    assert page.locator(".map .readout").get_attribute("data-weight") is None
+    page.close()

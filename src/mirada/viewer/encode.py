@@ -133,6 +133,8 @@ def _error(matrix: AttentionMatrix, query: Tensor, key: Tensor) -> float:
     for start in range(0, queries, height):
         index = torch.arange(start, min(start + height, queries), device=matrix.device)
         true = matrix.upcast().rows(index)
+        if not true.isfinite().all():
+            return float("inf")  # packed numbers are finite: they cannot carry it
         apart = (plain.softmax(other.rows(index)) - true).abs().amax(-1)
         worst = max(worst, float((apart / true.amax(-1).clamp_min(1e-30)).max()))
     return worst
@@ -212,9 +214,10 @@ def _all_rows(matrix: Matrix) -> np.ndarray:
 
 
 def in_bytes(table: np.ndarray) -> dict[str, bytes]:
-    """Rows (H, r, s) as 255ths of their largest, and the largest."""
-    largest = table.max(-1, keepdims=True)
-    shares = np.round(table / np.maximum(largest, 1e-30) * 255).astype(np.uint8)
+    """Rows (H, r, s) as 255ths of their largest, and the largest: NaN where a row holds anything that is not finite."""
+    largest = np.where(np.isfinite(table).all(-1, keepdims=True), table.max(-1, keepdims=True), np.nan)
+    table = np.nan_to_num(table, nan=0.0, posinf=0.0, neginf=0.0)
+    shares = np.round(table / np.maximum(np.nan_to_num(largest, nan=1.0), 1e-30) * 255).astype(np.uint8)
     return {"shares": zlib.compress(shares.tobytes(), 6), "largest": largest.astype("<f4").tobytes()}
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+_OTHERS = 5
+"""Class, distillation and register tokens stand before the patches; more others than these may stand anywhere."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -21,14 +24,14 @@ class Picture:
     grid: tuple[int, int]
     """Rows and columns of patches."""
     first: int
-    """The token of the first patch: those before it (a class token) have no place in the image."""
+    """The token of the first patch; tokens before it and after the last patch have no place in the image."""
 
     def uri(self) -> str:
         """The image as an address that carries it."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
-def as_picture(image: Tensor, patch: int | None, tokens: int) -> Picture:
+def as_picture(image: Tensor, patch: int | None, tokens: int, first: int | None = None) -> Picture:
     """Read an image and find the patches.
 
     Args:
@@ -36,6 +39,7 @@ def as_picture(image: Tensor, patch: int | None, tokens: int) -> Picture:
             largest value.
         patch: side of a patch in pixels; None: the one that gives as many patches as there are tokens, or a few less.
         tokens: how many tokens the model had.
+        first: the token of the first patch; None: the patches are the last tokens, after at most a few others.
 
     Raises:
         ValueError: no such image, or no grid of patches that fits the tokens.
@@ -49,7 +53,16 @@ def as_picture(image: Tensor, patch: int | None, tokens: int) -> Picture:
     grid = (height // side, width // side)
     if math.prod(grid) > tokens:
         raise ValueError(f"image: patch={side} makes {math.prod(grid)} patches of it, there are only {tokens} tokens")
-    return Picture(_png(pixels), (height, width), grid, tokens - math.prod(grid))
+    others = tokens - math.prod(grid)
+    if first is None and others > _OTHERS:
+        raise ValueError(
+            f"image: {math.prod(grid)} patches and {others} other tokens: first= says which token is the first patch"
+        )
+    if first is not None and not 0 <= first <= others:
+        raise ValueError(
+            f"first={first}: {math.prod(grid)} patches from there don't lie in {tokens} tokens, wanted 0 to {others}"
+        )
+    return Picture(_png(pixels), (height, width), grid, others if first is None else first)
 
 
 def _side(height: int, width: int, tokens: int) -> int | None:

@@ -46,5 +46,7 @@ def _reply(widget: Any, answers: Answers, trials: Mapping[str, Trial], message: 
             body = answers.answer(question, given)
     except ValueError as error:
         widget.send({"answer": asked, "error": str(error)})
+    except Exception as error:  # out of memory, say: a page that hears nothing would wait for ever
+        widget.send({"answer": asked, "error": f"the kernel could not compute this: {type(error).__name__}: {error}"})
     else:
         widget.send({"answer": asked}, [body])

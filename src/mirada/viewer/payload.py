@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,11 @@ import torch
 from mirada.matrix import AttentionMatrix
 from mirada.viewer import encode, pyramid
 from mirada.viewer.numbers import Edges, Measures, edges, measures
+from mirada.viewer.protocol import WHOLE
 from mirada.viewer.scene import Layer, Scene
 
 THUMB = 32
 """Cells a side of the small map of a head."""
-WHOLE = 1 << 20
-"""Up to so many weights a head, the browser forms the whole head; beyond, what follows from all of it comes along."""
 _FAR = 256
 
 
@@ -68,9 +68,12 @@ def describe(layer: Layer) -> dict[str, Any]:
     return {"name": layer.name, "heads": layer.heads, "queries": queries, "keys": keys}
 
 
-def in_json(found: Measures) -> dict[str, list[float]]:
-    """The measures of each head."""
-    return {name: [round(number, 6) for number in values.tolist()] for name, values in vars(found).items()}
+def in_json(found: Measures) -> dict[str, list[float | None]]:
+    """The measures of each head; None where they are not finite."""
+    return {
+        name: [round(number, 6) if math.isfinite(number) else None for number in values.tolist()]
+        for name, values in vars(found).items()
+    }
 
 
 def thumb_size(layer: Layer) -> tuple[int, ...]:

@@ -8,6 +8,7 @@
 | column | layer, head, key | (L,) |
 | entry | layer, head, query, key | (1,) |
 | tile | layer, head, cell, row, column | up to 256 × 256 cells of cell × cell tokens |
+| rollout | query | (S,): how much of each token reaches the last layer's query |
 | parts | layer, head, query, first, after | q, keys, what the mask adds, values, context |
 """
 
@@ -25,11 +26,12 @@ from torch import Tensor
 from mirada.kernels import plain
 from mirada.matrix import AttentionMatrix
 from mirada.viewer import pyramid
+from mirada.viewer.flow import rolled
 from mirada.viewer.numbers import Edges, edges, measures
 from mirada.viewer.payload import about, describe, thumb_size, thumbs
+from mirada.viewer.protocol import MEASURES, PARTS, TILE
 from mirada.viewer.scene import Matrix, Scene
 
-TILE = 256
 _DIRECT = 8
 """Up to so many tokens a cell, a tile is formed when it is asked for; coarser ones are cut from the whole."""
 _PAGE = 64
@@ -76,6 +78,7 @@ class Answers:
             "entry": self._entry,
             "tile": self._tile,
             "parts": self._parts,
+            "rollout": self._rollout,
         }
         if question not in answers:
             raise ValueError(f"no question is called {question[:40]!r}")
@@ -98,7 +101,8 @@ class Answers:
         def find() -> Tensor:
             each = [self._edges_of(number, head) for head in range(layer.heads)]
             along = Edges(torch.stack([one.entropy for one in each]), torch.stack([one.received for one in each]))
-            return torch.cat([*vars(measures(layer.matrix, along)).values(), thumbs(layer).flatten()])
+            known = vars(measures(layer.matrix, along))
+            return torch.cat([*(known[name] for name in MEASURES), thumbs(layer).flatten()])
 
         return self._once(("overview", number), find)
 
@@ -159,12 +163,18 @@ class Answers:
         first, after = self._number(given, "first", keys), self._number(given, "after", keys + 1)
         if not first < after <= first + _PAGE:
             raise ValueError(f"first and after must hold 1 to {_PAGE} keys between them, got {first} and {after}")
-        parts = [matrix.query[query], matrix.key[first:after].flatten(), _added(matrix, query, first, after)]
+        parts = {"query": matrix.query[query], "keys": matrix.key[first:after]}
+        parts["added"] = _added(matrix, query, first, after)
         value = self.scene.layers[number].value
         if value is not None:
             context = plain.context(matrix.rows([query]), value[head])
-            parts += [value[head, first:after].flatten(), context.flatten()]
-        return torch.cat([part.float().cpu() for part in parts])
+            parts |= {"values": value[head, first:after], "context": context}
+        return torch.cat([parts[name].flatten().float().cpu() for name in PARTS if name in parts])
+
+    def _rollout(self, given: Mapping[str, Any]) -> Tensor:
+        layers = [layer.matrix for layer in self.scene.layers]
+        query = self._number(given, "query", layers[-1].shape[-2])
+        return self._once(("rollout", query), lambda: rolled(layers, query))
 
     # --- what they need ---
 

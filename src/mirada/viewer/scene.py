@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mirada.masks import is_causal
@@ -57,6 +60,7 @@ def scene(
     labels: Labels | None = None,
     image: Tensor | None = None,
     patch: int | None = None,
+    first: int | None = None,
     item: int | tuple[int, ...] = 0,
     title: str = "mirada",
 ) -> Scene:
@@ -69,8 +73,28 @@ def scene(
         )
     notes: list[str] = []
     layers = [_layer(name, one, value, labels, item, notes) for name, one, value in found]
-    picture = None if image is None else as_picture(image, patch, layers[0].size[1])
+    picture = None
+    if image is not None:
+        _no_windows(found)
+        tokens = layers[0].size[1]
+        picture = as_picture(image, patch, tokens, first)
+        if first is None and picture.first > 1:
+            notes.append(
+                f"The image's patches are taken to be the last {math.prod(picture.grid)} of {tokens} tokens: "
+                "first= tells where they begin."
+            )
     return Scene(tuple(layers), picture, title, tuple(dict.fromkeys(notes)))
+
+
+def _no_windows(found: Sequence[tuple[str, Matrix, Tensor | None]]) -> None:
+    """Windows of an image lie in the batch: fewer of them in a later layer. Their tokens are no grid of the image."""
+    batches = list(dict.fromkeys(tuple(one.shape[:-3]) for _, one, _ in found))
+    if len(batches) > 1:
+        told = " and ".join(str(batch) for batch in batches)
+        raise ValueError(
+            f"image: the layers' batches have different shapes {told}, as windows of an image have: "
+            "the tokens of a window can't be placed in it; leave image= out, or view layers of one batch"
+        )
 
 
 def _named(what: Any) -> Iterable[tuple[str, Matrix, Tensor | None]]:
@@ -127,7 +151,32 @@ def _layer(
     if value is not None:
         value = _values(value, index, matrix.shape[0])
     row_words, column_words = _words(labels, queries, keys, name)
+    notes += _not_finite(name, matrix)
     return Layer(name, matrix, value, row_words, column_words)
+
+
+_CHECKED = 1 << 24  # weights: more are not formed before anything is shown
+
+
+@torch.no_grad()
+def _not_finite(name: str, matrix: Matrix) -> Iterable[str]:
+    """Where the first weight stands that is NaN or infinite, and how many rows hold one."""
+    heads, queries, keys = matrix.shape
+    if isinstance(matrix, GivenWeights):
+        bad = ~matrix.weights.isfinite().all(-1)
+    elif matrix.query.isfinite().all() and matrix.key.isfinite().all() and not getattr(matrix.mask, "additive", False):
+        return
+    elif heads * queries * keys > _CHECKED:
+        yield f"{name}: its queries or keys hold NaN or infinite numbers."
+        return
+    else:
+        bad = ~matrix.rows(torch.arange(queries, device=matrix.device)).isfinite().all(-1)
+    if bad.any():
+        head, query = bad.nonzero()[0].tolist()
+        row = matrix[head].rows(torch.tensor([query], device=matrix.device))[0]
+        key = int((~row.isfinite()).nonzero()[0])
+        rows = "one row of weights is" if bad.sum() == 1 else f"{int(bad.sum())} rows of weights are"
+        yield f"{name}: {rows} not finite, first head {head}, query {query}, key {key} ({float(row[key])})."
 
 
 def _item(item: int | tuple[int, ...], leading: tuple[int, ...], name: str) -> tuple[int, ...]:
@@ -165,7 +214,30 @@ def _words(labels: Labels | None, queries: int, keys: int, name: str) -> tuple[S
         raise TypeError("labels: one string was given, wanted a list with a string for each token")
     pair = isinstance(labels, tuple) and len(labels) == 2 and not any(isinstance(part, str) for part in labels)
     asking, asked = labels if pair else (labels, labels)
+    if len(asking) == queries and len(asked) == keys and pair and queries == keys:
+        # Both fit both sides: the layer's name tells which side it is of.
+        return _by_side(name, [_text(word) for word in asking], [_text(word) for word in asked])
+    if pair and queries != keys and len(asking) == keys and len(asked) == queries and len(asking) != len(asked):
+        raise ValueError(
+            f"labels: {name} has {queries} queries and {keys} keys, got {len(asking)} words for its queries and "
+            f"{len(asked)} for its keys: give the pair as (queries, keys)"
+        )
     return _fitting(asking, asked, queries, f"{name}'s queries"), _fitting(asked, asking, keys, f"{name}'s keys")
+
+
+_CROSS = re.compile(r"enc_?dec|encoder_?attn|encoder_?attention|multihead_attn|cross", re.IGNORECASE)
+
+
+def _by_side(name: str, target: list[str], source: list[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The words of an encoder's, a decoder's or a cross-attention layer of a model with two sides."""
+    parts = name.lower().split(".")
+    if _CROSS.search(name):
+        return target, source
+    if any(part.startswith("decoder") for part in parts):
+        return target, target
+    if any(part.startswith("encoder") for part in parts):
+        return source, source
+    return target, source
 
 
 def _fitting(words: Any, others: Any, count: int, of: str) -> Sequence[str]:

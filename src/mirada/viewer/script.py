@@ -7,6 +7,8 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from mirada.viewer.protocol import CONSTANTS
+
 # In the order in which they stand on each other.
 PARTS = (
     "dom", "colour", "codec", "matrix", "source", "live", "state", "save",
@@ -20,7 +22,7 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", r
 @cache
 def module() -> str:
     """The module's text. Its default export is what a notebook's widget wants; `show` is for a page."""
-    css = f"const CSS_TEXT = {json.dumps(part('view.css'))};"
+    css = f"const CSS_TEXT = {json.dumps(part('view.css'))};\nconst PROTOCOL = {json.dumps(CONSTANTS)};"
     parts = [_scoped(part(f"{name}.js")) for name in PARTS]
     return "\n".join([css, *parts, "export { show };", "export default { render };", ""])
 

@@ -111,6 +111,7 @@ def view(
     labels: Labels | None = None,
     image: Tensor | None = None,
     patch: int | None = None,
+    first: int | None = None,
     item: int | tuple[int, ...] = 0,
     title: str | None = None,
     height: int = 680,
@@ -126,6 +127,7 @@ def view(
             whatever is in them. Layers over the source alone take whichever of the two is as long.
         image: the picture that the tokens are patches of: (H, W), (1, H, W), (3, H, W) or (H, W, 3).
         patch: side of a patch in pixels; found from the number of tokens if left out.
+        first: the token of the image's first patch, where patches aren't the last tokens (text, image, text).
         item: which of a batch; of a run, which of its test examples.
         title: above the view; "mirada" if left out.
         height: in pixels, in a notebook.
@@ -152,7 +154,8 @@ def view(
         title = what.title if title is None else title
         trials = what.trials if trials is None else trials
         what = what.layers
-    shown = scene(what, labels=labels, image=image, patch=patch, item=item, title="mirada" if title is None else title)
+    title = "mirada" if title is None else title
+    shown = scene(what, labels=labels, image=image, patch=patch, first=first, item=item, title=title)
     return View(shown, height, trials)
 
 

@@ -54,6 +54,10 @@ function bytesAt(share, dark) {
   return [word & 255, (word >> 8) & 255, (word >> 16) & 255];
 }
 
+/** The colour of what is no finite number, on no scale: NaN, ∞. */
+export const NOT_FINITE = [214, 0, 110];
+export const NOT_FINITE_WORD = ((255 << 24) | (NOT_FINITE[2] << 16) | (NOT_FINITE[1] << 8) | NOT_FINITE[0]) >>> 0;
+
 /** −1 … 1: positive in the scale's colours, negative in a warm one that the colour-blind tell from it; null for no number. */
 export function signedColour(share, dark) {
   if (!Number.isFinite(share)) return null;
@@ -78,19 +82,6 @@ export function inkOnScale(share, dark) {
 export function headColour(head, dark) {
   const lightness = (dark ? [0.76, 0.86, 0.67] : [0.56, 0.47, 0.65])[head % 3];
   return oklch(lightness, 0.135 - 0.008 * (Math.floor(head / 24) % 6), 250 + 137.508 * head);
-}
-
-/** The heads' colours mixed by their weights at place `n`. */
-export function mixed(colours, parts, n) {
-  let [r, g, b, total] = [0, 0, 0, 0];
-  for (let head = 0; head < parts.length; head++) {
-    const weight = parts[head][n];
-    r += colours[head][0] * weight;
-    g += colours[head][1] * weight;
-    b += colours[head][2] * weight;
-    total += weight;
-  }
-  return total > 0 ? [Math.round(r / total), Math.round(g / total), Math.round(b / total)] : colours[0];
 }
 
 export function css([r, g, b], alpha = 1) {

@@ -93,6 +93,7 @@ export function number(value, digits = 4) {
 
 /** A share as a percentage. */
 export function percent(value) {
+  if (!Number.isFinite(value)) return number(value);
   const share = 100 * value;
   if (share > 0 && share < 0.005) return "<0.01 %";
   return `${share.toFixed(share >= 9.95 ? 0 : share >= 0.095 ? 1 : share > 0 ? 2 : 0)} %`;

@@ -8,6 +8,7 @@ import { playgroundText } from "./playground_text.js";
 import { download, toPng, toSvg } from "./save.js";
 import { formedAtOnce } from "./source.js";
 import { State, isolateHead, toggleHead } from "./state.js";
+import { GONE } from "./live.js";
 import { stepsView } from "./steps.js";
 import { tokensView } from "./tokens.js";
 import { tryView } from "./tryit.js";
@@ -75,13 +76,21 @@ class Eye {
   /** The frame's colours for canvases, which know no style sheets. */
   ink() {
     return this.dark()
-      ? { ink: "#e7eaec", soft: "#a3b0b9", line: "#2b363f", accent: "#6cc0ee", warm: "#ff9d5c", warmBytes: [255, 157, 92] }
-      : { ink: "#1d2a35", soft: "#56636d", line: "#d8d6cd", accent: "#00629b", warm: "#b34700", warmBytes: [179, 71, 0] };
+      ? { ink: "#e7eaec", soft: "#a3b0b9", line: "#2b363f", accent: "#6cc0ee", warm: "#ff9d5c", warmBytes: [255, 157, 92], accentBytes: [108, 192, 238] }
+      : { ink: "#1d2a35", soft: "#56636d", line: "#d8d6cd", accent: "#00629b", warm: "#b34700", warmBytes: [179, 71, 0], accentBytes: [0, 98, 155] };
   }
 
   say(text) {
     this.status.textContent = text;
     this.status.toggleAttribute("data-warning", true);
+  }
+
+  /** Whether whoever computes could be reached: what is on the page is greyed while not. */
+  reached(whether) {
+    if (whether === !this.frame.hasAttribute("data-gone")) return;
+    this.frame.toggleAttribute("data-gone", !whether);
+    if (whether) this.status.textContent = "";
+    else this.say(GONE);
   }
 
   // --- the frame ---
@@ -203,7 +212,7 @@ class Eye {
 
   changed(changed) {
     if (changed.has("dark")) this.theme();
-    if (changed.has("layer") || changed.has("view")) this.status.textContent = "";
+    if ((changed.has("layer") || changed.has("view")) && !this.frame.hasAttribute("data-gone")) this.status.textContent = "";
     if (["layer", "heads", "head", "dark"].some((name) => changed.has(name))) this.drawChips();
     if (changed.has("view") || changed.has("layer")) this.turn();
     const { stale, current } = this;

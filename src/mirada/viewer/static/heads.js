@@ -1,5 +1,5 @@
 // View 1: layers × heads as small maps.
-import { scaleWords } from "./colour.js";
+import { NOT_FINITE_WORD, scaleWords } from "./colour.js";
 import { choice, clamp, el, number, percent } from "./dom.js";
 
 export const MEASURES = {
@@ -81,7 +81,7 @@ function card(eye, layer, head) {
 function fill(eye, cards, layer, { thumbs, measures }) {
   const [rows, columns] = layer.about.thumb;
   for (const one of cards) {
-    one.measures = { ...one.measures, ...Object.fromEntries(Object.keys(MEASURES).map((name) => [name, measures[name][one.head]])) };
+    one.measures = { ...one.measures, ...Object.fromEntries(Object.keys(MEASURES).map((name) => [name, measures[name][one.head] ?? NaN])) };
     one.paint = () => paintThumb(one.canvas, thumbs.subarray(one.head * rows * columns, (one.head + 1) * rows * columns), [rows, columns], eye.dark());
     one.paint();
     const told = Object.entries(MEASURES).map(([name, { words, unit }]) => `${words} ${unit(one.measures[name])}`).join(", ");
@@ -95,7 +95,7 @@ function fill(eye, cards, layer, { thumbs, measures }) {
 function paintThumb(canvas, values, [rows, columns], dark) {
   const scale = scaleWords(dark);
   const pixels = new Uint32Array(rows * columns);
-  for (let n = 0; n < pixels.length; n++) pixels[n] = scale[Math.round(255 * logShare(values[n], 1 / columns, columns))];
+  for (let n = 0; n < pixels.length; n++) pixels[n] = Number.isFinite(values[n]) ? scale[Math.round(255 * logShare(values[n], 1 / columns, columns))] : NOT_FINITE_WORD;
   Object.assign(canvas, { width: columns, height: rows });
   canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), columns, rows), 0, 0);
 }
@@ -125,7 +125,7 @@ function arranged(eye, grid, cards, kept, count, known) {
 
 /** Highest first, those between two shares of the range that occurs. */
 function ranked(cards, { sort, from, to }) {
-  const known = cards.filter((one) => one.measures?.[sort] !== undefined);
+  const known = cards.filter((one) => Number.isFinite(one.measures?.[sort]));
   const values = known.map((one) => one.measures[sort]);
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const at = (share) => least + ((most - least) * share) / 100;

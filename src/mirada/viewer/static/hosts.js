@@ -14,7 +14,7 @@ export function show(element, { carried, server, alone = true, opens = {} }) {
   const host = element.appendChild(el("div", { class: "mirada" }));
   Object.assign(host.style, { display: "block", height: alone ? "100vh" : "100%" });
   const text = (name) => carried.querySelector(`script[data-blob="${name}"]`).textContent;
-  const ask = server ? overHttp(server) : null;
+  const ask = server ? overHttp(server, (reached) => host.eye?.reached(reached)) : null;
   const layers = server ? liveLayers(about, ask) : carriedLayers(about, text);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   // On the element, so that a page's own scripts can turn the view.

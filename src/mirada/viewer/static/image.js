@@ -1,5 +1,5 @@
 // View 4: the picture with its patches. A patch shows where it looks.
-import { scaleWords } from "./colour.js";
+import { NOT_FINITE, css, scaleWords } from "./colour.js";
 import { choice, clamp, el, number, percent } from "./dom.js";
 import { activeHeads } from "./state.js";
 
@@ -38,16 +38,16 @@ class ImageView {
 
   /** Layers whose tokens are the image's patches. */
   fits(layer) {
-    const { grid, first } = this.eye.about.image;
-    return layer.about.keys === grid[0] * grid[1] + first;
+    return layer.about.keys === this.eye.layers[0].about.keys;
   }
 
   arrange() {
-    const { first } = this.eye.about.image;
+    const { grid, first } = this.eye.about.image;
     const asking = this.layer.about.queries === this.layer.about.keys ? 0 : this.layer.about.queries;
     const names = this.eye.words(this.layer.about.query_words);
-    const outside = asking ? names.map((_, n) => n) : Array.from({ length: first }, (_, n) => n);
-    this.before.replaceChildren(...outside.slice(0, 12).map((n) => el("button", { type: "button", text: names[n], on: { click: () => this.point(n) } })));
+    const outside = asking ? names.map((_, n) => n) : names.map((_, n) => n).filter((n) => n < first || n >= first + grid[0] * grid[1]);
+    const nameOf = (n) => (names[n] === String(n) ? `token ${n}` : names[n]);
+    this.before.replaceChildren(...outside.slice(0, 40).map((n) => el("button", { type: "button", text: nameOf(n), on: { click: () => this.point(n) } })));
     this.small.hidden = this.layer.about.heads === 1;
     this.small.replaceChildren(...Array.from({ length: this.layer.about.heads }, (_, head) => this.smallOf(head)));
     this.look();
@@ -103,23 +103,36 @@ class ImageView {
       this.small.replaceChildren();
       return;
     }
+    const waiting = setTimeout(() => this.order === order && this.clear("Computing …"), 150);
     try {
       const rows = await Promise.all(Array.from({ length: layer.about.heads }, (_, head) => layer.head(head).row(query)));
       const main = this.way === "rollout" ? await this.rollout(query) : this.way === "head" ? rows[this.eye.state.get("head")] : mean(activeHeads(this.eye.state).map((head) => rows[head]));
       if (this.order !== order) return;
       if (!main || rows.includes(null)) return this.without();
       this.paint(this.overlay, main, query);
+      // One scale for all heads, so that they can be compared.
+      const largest = Math.max(...rows.map((row) => reach(this.ofPatches(row))[1]));
       [...this.small.children].forEach((small, head) => {
-        this.paint(small.querySelector("canvas"), rows[head], query);
+        this.paint(small.querySelector("canvas"), rows[head], query, [0, largest]);
         small.toggleAttribute("data-current", head === this.eye.state.get("head"));
       });
-      this.tell(query, main);
+      this.tell(query, main, largest);
     } catch (error) {
+      if (this.order === order) this.clear(error.message);
       this.eye.say(error.message);
+    } finally {
+      clearTimeout(waiting);
     }
   }
 
+  /** Nothing over the picture: what stood there belonged to another question. */
+  clear(words) {
+    for (const canvas of [this.overlay, ...this.small.querySelectorAll("canvas")]) canvas.width = canvas.width;
+    this.words.textContent = words;
+  }
+
   without() {
+    this.clear("");
     this.words.textContent = this.way === "rollout"
       ? "Rollout needs every layer's single weights, over the same tokens, up to 1,024 of them."
       : "This page carries no single weights for this layer.";
@@ -128,6 +141,7 @@ class ImageView {
   /** Attention rollout of one query (Abnar & Zuidema 2020): through the mean of each layer's heads, half of it residual. */
   async rollout(query) {
     const { layers } = this.eye;
+    if (layers[0].rollout) return layers[0].rollout(query);
     const { keys } = this.layer.about;
     if (keys > ROLLED || layers.some(({ about }) => about.queries !== keys || about.keys !== keys || about.kind === "cells")) return null;
     let mass = new Float64Array(keys);
@@ -146,7 +160,11 @@ class ImageView {
   }
 
   meanOf(layer) {
-    if (!this.means.has(layer)) this.means.set(layer, this.meanRows(layer));
+    if (!this.means.has(layer)) {
+      const rows = this.meanRows(layer);
+      rows.catch(() => this.means.delete(layer)); // a failure is not kept
+      this.means.set(layer, rows);
+    }
     return this.means.get(layer);
   }
 
@@ -157,34 +175,39 @@ class ImageView {
     return Promise.all(Array.from({ length: queries }, async (_, i) => mean(await Promise.all(every.map((head) => head.row(i))))));
   }
 
-  /** Lays the weights over the picture, from the least to the largest of them. */
-  paint(canvas, weights, query) {
+  ofPatches(weights) {
+    const { grid, first } = this.eye.about.image;
+    return weights.subarray(first, first + grid[0] * grid[1]);
+  }
+
+  /** Lays the weights over the picture, by default from the least to the largest of them. */
+  paint(canvas, weights, query, [least, most] = reach(this.ofPatches(weights))) {
     const { grid, first } = this.eye.about.image;
     const dot = canvas === this.overlay ? 48 : 8;
     Object.assign(canvas, { width: grid[1] * dot, height: grid[0] * dot });
     const context = canvas.getContext("2d");
-    const [least, most] = reach(weights.subarray(first));
     const scale = scaleWords(true);
     for (let n = 0; n < grid[0] * grid[1]; n++) {
       const word = scale[Math.round(255 * clamp((weights[first + n] - least) / (most - least), 0, 1))];
-      context.fillStyle = `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255} / 0.72)`;
+      context.fillStyle = !Number.isFinite(weights[first + n]) ? css(NOT_FINITE) : `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255} / 0.72)`;
       context.fillRect((n % grid[1]) * dot, Math.floor(n / grid[1]) * dot, dot, dot);
     }
     const place = query - first;
-    if (this.layer.about.queries !== this.layer.about.keys || place < 0) return;
+    if (this.layer.about.queries !== this.layer.about.keys || place < 0 || place >= grid[0] * grid[1]) return;
     context.strokeStyle = this.eye.ink().warm;
     context.lineWidth = canvas === this.overlay ? 3 : 1;
     context.strokeRect((place % grid[1]) * dot + 1, Math.floor(place / grid[1]) * dot + 1, dot - 2, dot - 2);
   }
 
-  tell(query, weights) {
+  tell(query, weights, largest) {
     const words = this.eye.words(this.layer.about.key_words);
     const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a]).slice(0, 3);
     const { grid, first } = this.eye.about.image;
-    const place = (n) => (n < first ? words[n] : `row ${Math.floor((n - first) / grid[1]) + 1}, column ${((n - first) % grid[1]) + 1}`);
+    const place = (n) => (n < first || n >= first + grid[0] * grid[1] ? words[n] : `row ${Math.floor((n - first) / grid[1]) + 1}, column ${((n - first) % grid[1]) + 1}`);
     const from = this.layer.about.queries === this.layer.about.keys ? place(query) : this.eye.words(this.layer.about.query_words)[query];
-    const [least, most] = reach(weights.subarray(first));
-    this.words.textContent = `${from} looks most at ${order.map((n) => `${place(n)} (${percent(weights[n])})`).join("; ")}. Colours run from ${number(least, 4)} to ${number(most, 4)}.`;
+    const [least, most] = reach(this.ofPatches(weights));
+    const small = this.small.hidden ? "" : ` Small pictures: from 0 to ${number(largest, 4)}.`;
+    this.words.textContent = `${from} looks most at ${order.map((n) => `${place(n)} (${percent(weights[n])})`).join("; ")}. Colours run from ${number(least, 4)} to ${number(most, 4)}.${small}`;
   }
 
   update(changed) {
@@ -195,7 +218,8 @@ class ImageView {
 
 /** The least and the largest weight, so that they differ: heads that look almost evenly still show what they prefer. */
 function reach(weights) {
-  const [least, most] = [Math.min(...weights), Math.max(...weights)];
+  const finite = weights.filter(Number.isFinite);
+  const [least, most] = finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1];
   return most > least ? [least, most] : [0, most || 1];
 }
 

@@ -3,15 +3,22 @@ import { floats } from "./codec.js";
 import { cellEdges } from "./matrix.js";
 import { Kept, TILE } from "./source.js";
 
-/** Asks a server. Answers are bytes (an ArrayBuffer) or, for `json`, an object. */
-export function overHttp(address) {
+export const GONE = "The server has ended: what is greyed may be old. Run it again, and open the address that it prints.";
+
+/** Asks a server; `reached(whether)` hears of each request. Answers are bytes (an ArrayBuffer) or, for `json`, an object. */
+export function overHttp(address, reached = () => {}) {
   return async (question, parameters, { json = false, signal, post = false } = {}) => {
     const url = new URL(question, address);
     const sent = post
       ? { method: "POST", body: JSON.stringify(parameters), headers: { "Content-Type": "application/json" } }
       : {};
     if (!post) for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
-    const answer = await fetch(url, { ...sent, signal });
+    const answer = await fetch(url, { ...sent, signal }).catch((error) => {
+      if (error.name === "AbortError") throw error;
+      reached(false);
+      throw new Error(GONE);
+    });
+    reached(true);
     if (!answer.ok) throw new Error((await answer.text()) || `the server answered ${answer.status}`);
     return json ? answer.json() : answer.arrayBuffer();
   };
@@ -76,9 +83,14 @@ class LiveLayer {
   async overview() {
     const numbers = await this.ask("overview", {});
     const heads = this.about.heads;
-    const names = ["entropy", "sink", "previous", "concentration"];
+    const names = PROTOCOL.MEASURES;
     const measures = Object.fromEntries(names.map((name, n) => [name, numbers.slice(n * heads, (n + 1) * heads)]));
     return { measures, thumbs: numbers.subarray(names.length * heads) };
+  }
+
+  /** How much of each token reaches a query through all layers: one question, whatever layer is asked. */
+  rollout(query) {
+    return this.ask("rollout", { query });
   }
 }
 
@@ -122,12 +134,13 @@ class LiveHead {
     let at = 0;
     const take = (size) => numbers.subarray(at, (at += size));
     const rows = (size) => Array.from({ length: after - first }, () => take(size));
-    return {
-      query: take(width),
-      keys: rows(width),
-      added: Array.from(take(after - first)),
-      values: valueWidth ? rows(valueWidth) : null,
-      context: valueWidth ? take(valueWidth) : null,
+    const read = {
+      query: () => take(width),
+      keys: () => rows(width),
+      added: () => Array.from(take(after - first)),
+      values: () => (valueWidth ? rows(valueWidth) : null),
+      context: () => (valueWidth ? take(valueWidth) : null),
     };
+    return Object.fromEntries(PROTOCOL.PARTS.map((name) => [name, read[name]()]));
   }
 }

@@ -14,7 +14,7 @@ export function mapView(eye) {
 class MapView {
   constructor(eye) {
     this.eye = eye;
-    this.place = null; // where on the map: { x, y } in tokens at the plot's corner, scale in pixels a token
+    this.at = null; // { x, y } in tokens at the room's corner (negative: the map begins further in), scale in pixels a token
     this.canvas = el("canvas", {
       tabIndex: 0, role: "application",
       aria: { label: "Map of one head: rows are queries, columns are keys", roledescription: "map", keyshortcuts: "ArrowUp ArrowDown ArrowLeft ArrowRight + - 0" },
@@ -47,13 +47,15 @@ class MapView {
     this.layer = layer;
     this.head = layer.head(state.get("head"));
     this.edges = null;
+    this.largest = null;
     this.queryWords = this.eye.words(layer.about.query_words);
     this.keyWords = this.eye.words(layer.about.key_words);
     if (!sized) {
-      this.place = null;
+      this.at = null;
       this.mode = Math.max(layer.about.queries, layer.about.keys) <= 64 ? "linear" : "log";
       this.modeChoice.querySelector("select").value = this.mode;
     }
+    this.pending();
     this.find();
     this.draw();
   }
@@ -69,6 +71,7 @@ class MapView {
       this.largest = tile ? largestOf(tile, cell, keys) : 1;
       drawLegend(this);
       this.draw();
+      this.tell();
       // The edges take a moment of their own: the map itself goes first.
       await head.tile(coarsest(queries, keys), 0, 0);
       const edges = await head.edges();
@@ -87,6 +90,7 @@ class MapView {
 
   update(changed) {
     if (changed.has("layer") || changed.has("head")) this.choose();
+    else if (changed.has("query") || changed.has("key")) this.tell();
     if (changed.has("dark")) drawLegend(this);
     this.draw();
   }
@@ -103,14 +107,20 @@ class MapView {
     const fitted = this.fitted;
     this.size = { width, height };
     this.room = { left: MARGIN.left, top: MARGIN.top, width: Math.max(40, width - MARGIN.left - MARGIN.right), height: Math.max(40, height - MARGIN.top - MARGIN.bottom) };
-    if (!this.place || fitted) this.fit();
+    if (!this.at || fitted) this.fit();
     this.draw();
   }
 
-  /** Where the matrix is drawn: all the room there is; a map that is narrower stands in its middle. */
+  /** The first token in sight, and the scale. */
+  get place() {
+    return this.at && { x: Math.max(0, this.at.x), y: Math.max(0, this.at.y), scale: this.at.scale };
+  }
+
+  /** The part of the available area that begins where the matrix does. */
   get plot() {
-    const spare = this.place ? Math.max(0, this.room.width - this.head.about.keys * this.place.scale) : 0;
-    return { ...this.room, left: this.room.left + spare / 2, width: this.room.width - spare };
+    const [right, down] = this.at ? [this.at.x, this.at.y].map((at) => Math.max(0, -at * this.at.scale)) : [0, 0];
+    const { left, top, width, height } = this.room;
+    return { left: left + right, top: top + down, width: Math.max(0, width - right), height: Math.max(0, height - down) };
   }
 
   fitScale() {
@@ -120,34 +130,33 @@ class MapView {
 
   fit() {
     if (!this.room) return;
-    this.place = { x: 0, y: 0, scale: this.fitScale() };
+    const scale = this.fitScale();
+    this.at = { x: Math.min(0, (this.head.about.keys - this.room.width / scale) / 2), y: 0, scale };
     this.fitted = true;
     this.draw();
   }
 
-  /** Zooms by a factor about a point of the canvas; the plot's middle where none is given. */
+  /** Zooms by a factor about a point of the canvas, which stays on its token; about the map's middle where none is given. */
   zoom(factor, at = null) {
-    const point = at ?? { x: this.plot.left + this.plot.width / 2, y: this.plot.top + this.plot.height / 2 };
-    const before = this.tokenAt(point);
-    this.place.scale = clamp(this.place.scale * factor, Math.min(this.fitScale(), 1) * 0.9, CLOSEST);
     const { left, top } = this.plot;
-    this.place.x = before.x - (point.x - left) / this.place.scale;
-    this.place.y = before.y - (point.y - top) / this.place.scale;
-    this.bound();
+    const { width, height } = this.drawn();
+    const point = at ? { x: clamp(at.x, left, left + width), y: clamp(at.y, top, top + height) } : { x: left + width / 2, y: top + height / 2 };
+    const least = this.fitScale();
+    const scale = clamp(this.at.scale * factor, least, CLOSEST);
+    if (factor < 1 && scale === least) return this.fit();
+    const held = this.tokenAt(point);
+    // Nothing is clamped here: at an edge, too, the token under the pointer keeps its place.
+    this.at = { x: held.x - (point.x - this.room.left) / scale, y: held.y - (point.y - this.room.top) / scale, scale };
+    this.fitted = false;
+    this.draw();
   }
 
+  /** Moves the map; half of what could be seen of it stays in sight. */
   pan(dx, dy) {
-    this.place = { ...this.place, x: this.place.x - dx / this.place.scale, y: this.place.y - dy / this.place.scale };
-    this.bound();
-  }
-
-  bound() {
     const { queries, keys } = this.head.about;
-    const free = (at, count, room) => clamp(at, Math.min(0, count - room), Math.max(0, count - room));
-    this.place.x = free(this.place.x, keys, this.plot.width / this.place.scale);
-    this.place.y = free(this.place.y, queries, this.plot.height / this.place.scale);
-    if (this.place.x < 0) this.place.x = 0;
-    if (this.place.y < 0) this.place.y = 0;
+    const { x, y, scale } = this.at;
+    const within = (at, count, seen) => clamp(at, Math.min(count, seen) / 2 - seen, count - Math.min(count, seen) / 2);
+    this.at = { x: within(x - dx / scale, keys, this.room.width / scale), y: within(y - dy / scale, queries, this.room.height / scale), scale };
     this.fitted = false;
     this.draw();
   }
@@ -196,7 +205,7 @@ class MapView {
   release(event) {
     this.fingers.delete(event.pointerId);
     this.canvas.toggleAttribute("data-held", false);
-    if (!this.moved && event.type === "pointerup") this.aim(pointOf(event), true);
+    if (!this.moved && event.type === "pointerup") this.aim(pointOf(event));
   }
 
   wheel(event) {
@@ -204,6 +213,7 @@ class MapView {
     if (!this.eye.alone && !event.ctrlKey && !this.canvas.matches(":focus")) return;
     event.preventDefault();
     this.zoom(2 ** (-clamp(event.deltaY, -200, 200) / 240), pointOf(event));
+    this.aim(pointOf(event));
   }
 
   key(event) {
@@ -219,11 +229,11 @@ class MapView {
   }
 
   /** Points at what lies under the pointer. */
-  aim(point, inform = false) {
+  aim(point) {
     const { x, y } = this.tokenAt(point);
     const { queries, keys } = this.head.about;
     if (x < 0 || y < 0 || x >= keys || y >= queries) return;
-    this.cross(Math.floor(y), Math.floor(x), false, inform);
+    this.cross(Math.floor(y), Math.floor(x));
   }
 
   /** Moves the cross-hair to a query and a key. */
@@ -232,7 +242,6 @@ class MapView {
     const [query, key] = [clamp(i, 0, queries - 1), clamp(j, 0, keys - 1)];
     this.eye.state.set({ query, key });
     if (follow) this.follow(query, key);
-    this.tell(query, key);
     this.draw();
   }
 
@@ -245,18 +254,30 @@ class MapView {
   }
 
   follow(i, j) {
-    const [wide, high] = [this.plot.width / this.place.scale, this.plot.height / this.place.scale];
+    const [wide, high] = [this.room.width / this.at.scale, this.room.height / this.at.scale];
     const into = (at, from, room) => (at < from ? at : at + 1 > from + room ? at + 1 - room : from);
-    this.place = { ...this.place, x: into(j, this.place.x, wide), y: into(i, this.place.y, high) };
+    const { x, y, scale } = this.at;
+    this.at = { x: into(j, x, wide), y: into(i, y, high), scale };
+  }
+
+  /** Names the entry under the cross-hair, without a number: the last one belonged to another entry. */
+  pending() {
+    const { state } = this.eye;
+    const [i, j] = [state.get("query"), state.get("key")];
+    const where = `query ${i} ${quoted(this.queryWords[i] ?? "")} → key ${j} ${quoted(this.keyWords[j] ?? "")}`;
+    this.asked = null;
+    this.readout.textContent = `${where}: …`;
+    delete this.readout.dataset.weight;
+    return { i, j, where };
   }
 
   /** Says what stands under the cross-hair: both words and the exact weight. */
-  async tell(i, j) {
-    const asked = `${this.layer.number ?? ""}:${this.head.index}:${i}:${j}`;
-    this.asked = asked;
-    const where = `query ${i} ${quoted(this.queryWords[i])} → key ${j} ${quoted(this.keyWords[j])}`;
+  async tell() {
+    const { i, j, where } = this.pending();
+    const { head } = this;
+    const asked = (this.asked = {});
     try {
-      const weight = await this.head.entry(i, j);
+      const weight = await head.entry(i, j);
       if (this.asked !== asked) return;
       this.weight = weight;
       this.readout.textContent = weight === null
@@ -264,7 +285,7 @@ class MapView {
         : `${where}: weight ${number(weight, 6)} (${percent(weight)})`;
       this.readout.dataset.weight = weight ?? "";
     } catch (error) {
-      if (error.name !== "AbortError") this.readout.textContent = error.message;
+      if (error.name !== "AbortError" && this.asked === asked) this.readout.textContent = `${where}: ${error.message}`;
     }
   }
 
@@ -288,6 +309,7 @@ class MapView {
     context.fillRect(this.plot.left, this.plot.top, this.plot.width, this.plot.height);
     this.paintTiles(context);
     paintNumbers(this, context);
+    if (this.tiles.broken && !this.legend.querySelector(".nan-swatch")) drawLegend(this);
     context.restore();
     paintCross(this, context, ink);
     paintEdges(this, context, ink);
@@ -361,7 +383,7 @@ function largestOf(tile, cell, keys) {
   let most = 0;
   for (let n = 0; n < tile.values.length; n++) {
     const width = Math.min(cell, keys - (n % tile.columns) * cell);
-    if (tile.values[n] / width > most) most = tile.values[n] / width;
+    if (tile.values[n] / width > most && tile.values[n] < Infinity) most = tile.values[n] / width;
   }
   return most || 1;
 }

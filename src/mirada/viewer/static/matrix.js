@@ -58,7 +58,8 @@ export class Vectors {
     for (let j = first; j < after; j++) {
       const value = plain ? this.score(i, j) * this.scale : this.masked(i, j);
       into[at + j] = value;
-      if (value > largest) largest = value;
+      // NaN stays the largest: the row is NaN then, not empty.
+      if (value > largest || Number.isNaN(value)) largest = value;
     }
     into.fill(0, at, at + first);
     into.fill(0, at + after, at + this.keys);
@@ -138,7 +139,7 @@ export class Table {
       for (let j = 0; j < this.keys; j++) {
         const weight = this.weights[from + j];
         received[j] += weight;
-        if (weight > 0) entropy[i] -= weight * Math.log(weight);
+        if (weight !== 0) entropy[i] -= weight * Math.log(weight);
       }
     }
     return { entropy, received: Float32Array.from(received) };

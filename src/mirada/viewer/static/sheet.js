@@ -1,5 +1,5 @@
 // What is drawn over and around a map: numbers in cells, the cross-hair, the edges, the words, the legend.
-import { inkOnScale, scaleColour } from "./colour.js";
+import { NOT_FINITE, css, inkOn, inkOnScale, scaleColour } from "./colour.js";
 import { el, number, wordOf } from "./dom.js";
 import { TILE } from "./source.js";
 import { covering, shareOf } from "./tiles.js";
@@ -24,7 +24,7 @@ export function paintNumbers(map, context) {
     for (let i = Math.max(r * TILE, Math.floor(top)); i < Math.min(r * TILE + tile.rows, bottom); i++) {
       for (let j = Math.max(c * TILE, Math.floor(left)); j < Math.min(c * TILE + tile.columns, right); j++) {
         const value = tile.values[(i - r * TILE) * tile.columns + j - c * TILE];
-        context.fillStyle = inkOnScale(share(value, 1), map.eye.dark());
+        context.fillStyle = Number.isFinite(value) ? inkOnScale(share(value, 1), map.eye.dark()) : inkOn(NOT_FINITE);
         context.fillText(shortWeight(value), ...map.middle(i, j));
       }
     }
@@ -71,15 +71,15 @@ export function paintEdges(map, context, ink) {
   context.textAlign = "right";
   context.fillText("received", map.plot.left - 8, below + 12);
   if (map.edges) {
-    const most = maximum(map.edges.entropy) || 1;
+    const most = maximum(map.edges.entropy);
     bars(map, map.edges.entropy, map.place.y, height, (at, share, size) => context.fillRect(right, map.plot.top + at, share * 44, size), most, context, ink);
-    const peak = maximum(map.edges.received) || 1;
+    const peak = maximum(map.edges.received);
     bars(map, map.edges.received, map.place.x, width, (at, share, size) => context.fillRect(map.plot.left + at, below, size, share * 44), peak, context, ink);
     context.fillStyle = ink.soft;
     context.textAlign = "right";
-    context.fillText(`≤ ${number(peak, peak < 10 ? 2 : 0)}`, map.plot.left - 8, below + 26);
+    context.fillText(map.edges.received.every(Number.isFinite) ? `≤ ${number(peak, peak < 10 ? 2 : 0)}` : "NaN", map.plot.left - 8, below + 26);
     context.textAlign = "left";
-    context.fillText(`≤ ${number(most, 2)}`, right, map.plot.top - 19);
+    context.fillText(map.edges.entropy.every(Number.isFinite) ? `≤ ${number(most, 2)}` : "NaN", right, map.plot.top - 19);
   }
   context.restore();
 }
@@ -95,7 +95,7 @@ function bars(map, values, from, pixels, bar, most, context, ink) {
     let largest = 0;
     for (let n = first; n < after && n < values.length; n++) largest = Math.max(largest, values[n]);
     const start = Math.max(0, at);
-    bar(start, largest / most, Math.max(0, Math.min(at + step, pixels) - start - (step > 4 ? 1 : 0)));
+    bar(start, largest / (most || 1), Math.max(0, Math.min(at + step, pixels) - start - (step > 4 ? 1 : 0)));
   }
 }
 
@@ -145,7 +145,14 @@ export function drawLegend(map) {
     return tick;
   });
   const says = map.mode === "log" ? `even share = 1/${keys}` : "weight of a key";
-  map.legend.replaceChildren(el("span", { class: "scale", role: "img", aria: { label: `Colour scale: ${says}` } }, ramp, ...ticks), el("span", { class: "soft", text: says }));
+  map.legend.replaceChildren(el("span", { class: "scale", role: "img", aria: { label: `Colour scale: ${says}` } }, ramp, ...ticks), el("span", { class: "soft", text: says }), map.tiles.broken ? notFinite() : "");
+}
+
+/** What the colour on no scale stands for. */
+export function notFinite() {
+  const swatch = el("span", { class: "swatch" });
+  swatch.style.backgroundColor = css(NOT_FINITE);
+  return el("span", { class: "soft nan-swatch" }, swatch, "not finite");
 }
 
 function maximum(values) {
@@ -155,6 +162,7 @@ function maximum(values) {
 }
 
 function shortWeight(value) {
+  if (!Number.isFinite(value)) return number(value);
   if (value === 0) return "0";
   return value < 0.0005 ? "<.001" : value.toFixed(3).replace(/^0/, "");
 }

@@ -3,9 +3,9 @@ import { bytesOf, floats, halves, inflate, integers, sharesOf, unpack } from "./
 import { Table, Vectors, cellEdges, maskOf } from "./matrix.js";
 
 /** Cells a side of a tile of the map. */
-export const TILE = 256;
+export const TILE = PROTOCOL.TILE;
 /** Up to so many weights, a head is formed as a whole and kept. */
-const WHOLE = 1 << 20;
+const { WHOLE } = PROTOCOL;
 /** Up to so many multiplications, a tile is formed when it is asked for. */
 const AT_ONCE = 1.2e8;
 /** Heads kept in memory. */

@@ -1,5 +1,5 @@
 // The tiles of a map: asked for, kept, coloured; where one is missing, a coarser one stands in.
-import { scaleWords } from "./colour.js";
+import { NOT_FINITE_WORD, scaleWords } from "./colour.js";
 import { clamp, el } from "./dom.js";
 import { logShare } from "./heads.js";
 import { Kept, TILE } from "./source.js";
@@ -66,7 +66,9 @@ export class Tiles {
     for (let m = 0; m < tile.columns; m++) {
       const width = Math.min(tile.cell, keys - left - m * tile.cell);
       for (let n = m; n < pixels.length; n += tile.columns) {
-        pixels[n] = scale[clamp(Math.round(255 * share(tile.values[n], width)), 0, 255)];
+        const finite = Number.isFinite(tile.values[n]);
+        this.broken ||= !finite;
+        pixels[n] = finite ? scale[clamp(Math.round(255 * share(tile.values[n], width)), 0, 255)] : NOT_FINITE_WORD;
       }
     }
     tile.canvas ??= el("canvas", { width: tile.columns, height: tile.rows });

@@ -1,10 +1,12 @@
 // View 3: the text itself. A token shows where it looks, and who looks at it.
-import { css, headColour, mixed } from "./colour.js";
+import { NOT_FINITE, css, headColour } from "./colour.js";
 import { choice, clamp, el, framed, fromRightToLeft, percent, sharpen, wordOf } from "./dom.js";
 import { activeHeads } from "./state.js";
 
 const LINES = 16; // drawn to each side: more would hide the text
 const FAINTEST = 0.03;
+const DEEPEST = 0.42; // of a shade: every word on it keeps a contrast of 4.5 : 1
+const STRIPES = 5; // pixels
 const LISTED = 8;
 
 export function tokensView(eye) {
@@ -22,7 +24,8 @@ class TokensView {
     this.details = el("div", { class: "details", role: "group", aria: { label: "Where the token looks, and who looks at it" } });
     this.formChoice = choice("Form", [["text", "text"], ["columns", "two columns"]], "text", (form) => this.build(form));
     this.hint = el("span", { class: "soft", text: "Point at a token. Click holds it, Escape lets go." });
-    this.element = el("div", { class: "view tokens" }, el("div", { class: "bar" }, this.formChoice, this.hint), el("div", { class: "split" }, this.scroller, this.details));
+    this.legend = el("span", { class: "legend" });
+    this.element = el("div", { class: "view tokens" }, el("div", { class: "bar" }, this.formChoice, this.hint, this.legend), el("div", { class: "split" }, this.scroller, this.details));
     this.redraw = framed(() => this.paint());
     this.listen();
     this.build();
@@ -180,11 +183,32 @@ class TokensView {
 
   show(heads, rows, columns) {
     const colours = heads.map((head) => headColour(head, this.eye.dark()));
-    this.looks = rows && strongest(rows, colours);
-    this.lookers = columns && strongest(columns, colours);
+    this.looks = rows && strongest(rows, colours, this.shade(colours));
+    this.lookers = columns && strongest(columns, colours, this.shade(colours));
+    this.drawLegend(heads);
     this.list(heads.length);
     this.paint();
     this.spanOf(this.pointed)?.setAttribute("data-shown", this.looks ? "looks" : "seen");
+  }
+
+  /** One head shades in its own colour. Several shade in one colour of none of them, and each has a stripe. */
+  shade(colours) {
+    return colours.length === 1 ? colours[0] : this.eye.ink().accentBytes;
+  }
+
+  /** What shades and stripes mean: the same weight is painted alike for every query. */
+  drawLegend(heads) {
+    const colour = this.shade(heads.map((head) => headColour(head, this.eye.dark())));
+    const ramp = el("span", { class: "ramp" });
+    // As the shades: opaque in proportion to the square root of a weight.
+    ramp.style.background = `linear-gradient(90deg, ${Array.from({ length: 11 }, (_, n) => css(colour, DEEPEST * Math.sqrt(n / 10))).join(", ")})`;
+    const ticks = [0, 0.25, 0.5, 1].map((weight) => {
+      const tick = el("span", { class: "tick", text: percent(weight) });
+      tick.style.left = `${100 * weight}%`;
+      return tick;
+    });
+    const says = heads.length === 1 ? `weight in head ${heads[0]}` : `mean weight of ${heads.length} heads; below each word, a stripe a head`;
+    this.legend.replaceChildren(el("span", { class: "scale", role: "img", aria: { label: `Colour scale from 0 to 100 %: ${says}` } }, ramp, ...ticks), el("span", { class: "soft", text: says }));
   }
 
   /** The strongest, in words and numbers. */
@@ -199,7 +223,7 @@ class TokensView {
     };
     const [asking, asked] = [this.eye.words(this.layer.about.query_words), this.eye.words(this.layer.about.key_words)];
     const word = (pointed.side === "query" ? asking : asked)[pointed.at];
-    const part = (title, found, side, words) => found && [el(this.eye.heading, { text: title }), el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words)))];
+    const part = (title, found, side, words) => found && [el(this.eye.heading, { text: title }), without(found), el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words)))];
     this.details.replaceChildren(
       el("p", { class: "pointed" }, el("bdi", { text: wordOf(word, 2000) }), el("span", { class: "soft", text: ` ${pointed.side} ${pointed.at}${word.length > 2000 ? `, ${word.length.toLocaleString("en")} characters` : ""}` })),
       el("p", { class: "soft", text: of }),
@@ -230,12 +254,27 @@ class TokensView {
   paintShades(context) {
     if (!this.looks?.most) return;
     this.visible(this.keyBoxes, (box, at) => {
-      const share = Math.sqrt(this.looks.mean[at] / this.looks.most);
+      const finite = Number.isFinite(this.looks.mean[at]);
+      const share = finite ? Math.sqrt(this.looks.mean[at]) : 1;
+      if (share >= FAINTEST) {
+        context.fillStyle = finite ? css(this.looks.colour, DEEPEST * share) : css(NOT_FINITE, DEEPEST);
+        context.beginPath();
+        context.roundRect(box.x, box.y, box.width, box.height, 4);
+        context.fill();
+      }
+      if (this.looks.parts.length > 1) this.paintStripes(context, box, at);
+    });
+  }
+
+  /** A stripe for every head, as opaque as its weight is large. */
+  paintStripes(context, box, at) {
+    const { parts, colours } = this.looks;
+    const width = box.width / parts.length;
+    parts.forEach((part, n) => {
+      const share = Math.sqrt(part[at]);
       if (share < FAINTEST) return;
-      context.fillStyle = css(this.looks.colourAt(at), 0.8 * share);
-      context.beginPath();
-      context.roundRect(box.x, box.y, box.width, box.height, 4);
-      context.fill();
+      context.fillStyle = css(colours[n], share);
+      context.fillRect(box.x + n * width, box.y + box.height - 1, Math.max(1, width - (width > 4 ? 1 : 0)), STRIPES);
     });
   }
 
@@ -244,10 +283,10 @@ class TokensView {
     if (!this.lookers?.most) return;
     const { warmBytes } = this.eye.ink();
     this.visible(this.queryBoxes, (box, at) => {
-      const share = Math.sqrt(this.lookers.mean[at] / this.lookers.most);
+      const share = Math.sqrt(this.lookers.mean[at]);
       if (share < FAINTEST) return;
       context.fillStyle = css(warmBytes, 0.25 + 0.75 * share);
-      context.fillRect(box.x, box.y + box.height, box.width, 1 + 3 * share);
+      context.fillRect(box.x, box.y + box.height + (this.looks?.parts.length > 1 ? STRIPES : 0), box.width, 1 + 3 * share);
     });
   }
 
@@ -255,10 +294,10 @@ class TokensView {
     const columns = this.form === "columns";
     const { warmBytes } = this.eye.ink();
     for (const { at, weight, colour } of this.looks?.strongest ?? []) {
-      if (this.keyBoxes[at] !== here) oneLine(context, here, this.keyBoxes[at], colour, Math.sqrt(weight / this.looks.most), columns, []);
+      if (this.keyBoxes[at] !== here) oneLine(context, here, this.keyBoxes[at], colour, Math.sqrt(weight), columns, []);
     }
     for (const { at, weight, colour } of this.lookers?.strongest ?? []) {
-      if (this.queryBoxes[at] !== here) oneLine(context, this.queryBoxes[at], here, columns ? colour : warmBytes, Math.sqrt(weight / this.lookers.most), columns, columns ? [] : [3, 3]);
+      if (this.queryBoxes[at] !== here) oneLine(context, this.queryBoxes[at], here, columns ? colour : warmBytes, Math.sqrt(weight), columns, columns ? [] : [3, 3]);
     }
   }
 
@@ -267,11 +306,34 @@ class TokensView {
       const { query_words: asking, key_words: asked } = this.layer.about;
       if (this.words !== `${asking}:${asked}`) return this.build();
     }
+    if (this.follow(changed)) return;
     if (changed.has("layer") || changed.has("heads") || changed.has("dark")) this.ask();
+  }
+
+  /** Another view has moved the query or the key: turns to it. */
+  follow(changed) {
+    for (const [side, spans] of [["query", this.queries], ["key", this.keys]]) {
+      if (!changed.has(side) || (side === "key" && this.pointed.side !== "key")) continue;
+      const place = { side, at: clamp(this.eye.state.get(side), 0, spans.length - 1) };
+      if (this.pointed.side === side && this.pointed.at === place.at) continue;
+      if (this.locked) this.locked = place;
+      this.point(place);
+      this.reveal();
+      return true;
+    }
+    return false;
+  }
+
+  /** Scrolls the text, and nothing around it, to the token that is pointed at. */
+  reveal() {
+    const box = (this.pointed.side === "query" ? this.queryBoxes : this.keyBoxes)?.[this.pointed.at];
+    const { scrollTop: top, clientHeight: height } = this.scroller;
+    if (box && (box.y < top || box.y + box.height > top + height)) this.scroller.scrollTop = box.y - height / 3;
   }
 
   shown() {
     this.measure();
+    this.reveal();
   }
 }
 
@@ -289,15 +351,21 @@ function oneLine(context, from, to, colour, share, columns, dashes) {
   context.stroke();
 }
 
-/** The mean over heads, the colour of each place, and the strongest places. */
-function strongest(parts, colours) {
+/** Why a list of the strongest may be empty or short. */
+function without({ mean }) {
+  if (!mean.every(Number.isFinite)) return el("p", { class: "soft", text: "Weights here are not finite (NaN or infinite)." });
+  return mean.some((weight) => weight > 0) ? null : el("p", { class: "soft", text: "None: every weight is 0, as where a mask hides all keys." });
+}
+
+/** The mean over heads, every head's part, and the strongest places; a place has the colour of the head that leads there. */
+function strongest(parts, colours, colour) {
   const { length } = parts[0];
   const mean = new Float32Array(length);
   for (const part of parts) for (let n = 0; n < length; n++) mean[n] += part[n] / parts.length;
   let most = 0;
   for (const weight of mean) if (weight > most) most = weight;
-  const colourAt = (n) => (parts.length === 1 ? colours[0] : mixed(colours, parts, n));
-  return { mean, most, colourAt, strongest: best(mean, LINES).map((at) => ({ at, weight: mean[at], colour: colourAt(at) })) };
+  const leader = (at) => colours[parts.reduce((best, part, n) => (part[at] > parts[best][at] ? n : best), 0)];
+  return { mean, most, parts, colours, colour, strongest: best(mean, LINES).map((at) => ({ at, weight: mean[at], colour: leader(at) })) };
 }
 
 /** The places of the largest values, largest first; none that is 0. */
