@@ -279,6 +279,90 @@ def test_extreme_scores():
     torch.testing.assert_close(matrix.received(), torch.tensor([0.5, 1.0, 0.5]) + 1 / 3)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["none", "causal", "bias"])
+@pytest.mark.parametrize("size", [1.0, 5.0])
+def test_a_softcap_bounds_the_scores_before_the_mask(dtype: torch.dtype, name: str, size: float):
+    torch.manual_seed(0)
+    query, key, value, x = (size * torch.randn(2, 3, n, 4, dtype=torch.float64) for n in (6, 7, 7, 6))
+    bias = torch.randn(6, 7, dtype=torch.float64)
+    mask = {"none": None, "causal": masks.causal(6, 7, align="end"), "bias": bias.to(dtype)}[name]
+    given = [t.to(dtype).requires_grad_() for t in (query, key)]
+    exact = [t.detach().double().requires_grad_() for t in given]
+    value, x = value.to(dtype), x.to(dtype)
+    scores = 3.0 * torch.tanh(exact[0] @ exact[1].mT / 2 / 3.0)
+    if name == "causal":
+        scores = scores.masked_fill(torch.ones(6, 7).triu(2).bool(), -torch.inf)
+    elif name == "bias":
+        scores = scores + bias.to(dtype).double()
+    weights = torch.softmax(scores, -1)
+    matrix = AttentionMatrix(*given, mask, softcap=3.0)
+    loose = {torch.float64: 1e-12, torch.float32: 3e-5}.get(dtype, 0.2)
+    wanted = {
+        "dense": (matrix.to_dense(), weights),
+        "context": (matrix @ value, weights @ value.double()),
+        "transpose": (matrix.T @ x, weights.mT @ x.double()),
+        "received": (matrix.received(), weights.sum(-2)),
+        "entropy": (matrix.entropy(), -torch.special.xlogy(weights, weights.masked_fill(weights == 0, 1)).sum(-1)),
+        "logsumexp": (matrix.logsumexp(), scores.logsumexp(-1)),
+        "rows": (matrix.rows([2]), weights[..., [2], :]),
+        "entries": (matrix.entries([2, 5], [1, 0]), weights[..., [2, 5], [1, 0]]),
+        "tile": (matrix.tile((0, 6), (0, 7), (2, 7)), weights.unflatten(-2, (2, 3)).mean(-2)),
+        "attention": (attention(*given, value, mask, softcap=3.0), weights @ value.double()),
+        "weights": (attention(*given, value, mask, softcap=3.0, need_weights=True)[1], weights),
+    }
+    for question, (found, expected) in wanted.items():
+        torch.testing.assert_close(found.double(), expected, atol=loose, rtol=loose, msg=question)
+        direction = torch.randn_like(expected)
+        grads = torch.autograd.grad(found, given, direction.to(found.dtype), retain_graph=True)
+        truth = torch.autograd.grad(expected, exact, direction, retain_graph=True)
+        for one, other in zip(grads, truth, strict=True):
+            torch.testing.assert_close(one.double(), other, atol=10 * loose, rtol=10 * loose, msg=question)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_forms_its_scores_in_float32(dtype: torch.dtype):
+    torch.manual_seed(0)
+    query, key = (16 * torch.randn(1, 2, 40, 64).to(dtype) for _ in range(2))  # scores of some hundred
+    exact = torch.softmax(query.double() @ key.double().mT / 8, -1)
+    matrix, ulp = AttentionMatrix(query, key), torch.finfo(dtype).eps
+    value = torch.randn(1, 2, 40, 64).to(dtype)
+    few = attention(query, key[..., :5, :], value[..., :5, :], need_weights=True)[1]
+    exact_few = torch.softmax(query.double() @ key[..., :5, :].double().mT / 8, -1)
+    for found, wanted in (
+        (matrix.rows([3, 4]), exact[..., [3, 4], :]),
+        (matrix.to_dense(), exact),
+        (few, exact_few),
+        (matrix.entries([3, 9], [3, 9]), exact[..., [3, 9], [3, 9]]),
+    ):
+        torch.testing.assert_close(found.double(), wanted, atol=ulp, rtol=0)
+
+
+def test_products_beyond_what_float16_holds():
+    query = torch.full((3, 4), 200.0, dtype=torch.float16)
+    key = torch.stack([query[0], query[0] * 0.5])
+    matrix = AttentionMatrix(query, key)  # products of 160,000, scores of 80,000
+    assert matrix.to_dense().tolist() == [[1.0, 0.0]] * 3
+    assert matrix.rows([0]).tolist() == [[1.0, 0.0]]
+    assert (matrix @ torch.eye(2, dtype=torch.float16)).tolist() == [[1.0, 0.0]] * 3
+    assert matrix.entropy().tolist() == [0.0] * 3
+
+
+def test_weights_at_scores_of_millions():
+    torch.manual_seed(0)
+    query, key = (1e3 * torch.randn(1, 2, 30, 64) for _ in range(2))
+    exact = torch.softmax(query.double() @ key.double().mT / 8, -1)
+    matrix, i = AttentionMatrix(query, key), torch.arange(30)
+    close = {"atol": 1e-6, "rtol": 0}
+    torch.testing.assert_close(matrix.entries(i, exact[0, 0].argmax(-1)), exact[..., i, exact[0, 0].argmax(-1)].float())
+    torch.testing.assert_close(matrix.received().double(), exact.sum(-2), **close)
+    torch.testing.assert_close((matrix.T @ torch.ones(30, 1))[..., 0].double(), exact.sum(-2), **close)
+    torch.testing.assert_close(matrix.topk(2)[0].double(), exact.topk(2).values, **close)
+    torch.testing.assert_close(
+        matrix.tile((0, 30), (3, 30), (2, 27)).double().sum(), exact[..., 3:].sum() / 15, **close
+    )
+
+
 def test_indexing_gives_views_of_one_head():
     query, key = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 6, 5)
     mask = masks.padding([2, 6], 6)
@@ -341,6 +425,15 @@ BAD = {
         (0, 2), (0, 3), (1, 4)
     ),
     "i and j must be of one length": lambda: AttentionMatrix(torch.ones(2, 2), torch.ones(3, 2)).entries([0], [0, 1]),
+    "scale must be a finite number, got inf": lambda: AttentionMatrix(
+        torch.ones(2, 2), torch.ones(3, 2), scale=math.inf
+    ),
+    "scale must be a number, got a tensor that wants a gradient": lambda: AttentionMatrix(
+        torch.ones(2, 2),
+        torch.ones(3, 2),
+        scale=torch.ones((), requires_grad=True),  # type: ignore[arg-type]
+    ),
+    "softcap must be a finite number above 0": lambda: AttentionMatrix(torch.ones(2, 2), torch.ones(3, 2), softcap=0.0),
     "dropout_p must be": lambda: attention(torch.ones(2, 2), torch.ones(2, 2), torch.ones(2, 2), dropout_p=1.0),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,6 +12,16 @@ from torch import Tensor
 def default_scale(width: int) -> float:
     """1/√E."""
     return width**-0.5 if width else 1.0
+
+
+def number(name: str, value: Any, *, positive: bool = False) -> float:
+    """A finite number. A tensor that wants a gradient is refused: it would silently get none."""
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise ValueError(f"{name} must be a number, got a tensor that wants a gradient: multiply the query with it")
+    found = float(value)
+    if not math.isfinite(found) or (positive and found <= 0):
+        raise ValueError(f"{name} must be a finite number{' above 0' * positive}, got {found}")
+    return found
 
 
 def check_query_and_key(query: Tensor, key: Tensor) -> None:

@@ -48,6 +48,7 @@ class AttentionMatrix:
         mask: a ``mirada.masks`` mask, or a tensor that broadcasts to (..., L, S): bool (True = may look) or floating
             (added to the scaled scores).
         scale: what the scores are multiplied with; None means 1/√E.
+        softcap: c > 0: scores become c · tanh(scores / c) before the mask (Gemma 2, ONNX).
         enable_gqa: the key may have fewer heads (dimension −3) than the query, a divisor of its number; each key head
             then serves as many query heads in a row (Ainslie et al. 2023).
 
@@ -65,6 +66,7 @@ class AttentionMatrix:
         mask: Mask | Tensor | None = None,
         *,
         scale: float | None = None,
+        softcap: float | None = None,
         enable_gqa: bool = False,
     ) -> None:
         checks.check_query_and_key(query, key)
@@ -77,9 +79,11 @@ class AttentionMatrix:
             query, key = query.expand(*leading, *query.shape[-2:]), key.expand(*leading, *key.shape[-2:])
         rule = as_mask(mask)
         self.mask = None if rule is None else rule.fit(leading, query.shape[-2], key.shape[-2], query.device)
-        self.scale = checks.default_scale(query.shape[-1]) if scale is None else float(scale)
-        self._scores = Scores(query, key, self.mask, self.scale)
+        self.scale = checks.default_scale(query.shape[-1]) if scale is None else checks.number("scale", scale)
+        self.softcap = None if softcap is None else checks.number("softcap", softcap, positive=True)
+        self._scores = Scores(query, key, self.mask, self.scale, self.softcap)
         self._known: tuple[tuple[int, int], Tensor] | None = None
+        self._large: tuple[tuple[int, int], bool] | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -117,8 +121,9 @@ class AttentionMatrix:
     def _of(cls, scores: Scores) -> AttentionMatrix:
         """The matrix of scores whose inputs have been checked."""
         matrix = object.__new__(cls)
-        matrix.query, matrix.key, matrix.mask, matrix.scale = scores.query, scores.key, scores.mask, scores.scale
-        matrix._scores, matrix._groups, matrix._known = scores, 1, None
+        matrix.query, matrix.key, matrix.mask = scores.query, scores.key, scores.mask
+        matrix.scale, matrix.softcap = scores.scale, scores.softcap
+        matrix._scores, matrix._groups, matrix._known, matrix._large = scores, 1, None, None
         return matrix
 
     def __matmul__(self, value: Tensor) -> Tensor:
@@ -126,7 +131,7 @@ class AttentionMatrix:
         if not isinstance(value, Tensor):
             return NotImplemented
         scores = self._scores
-        if scores.mask is None and direct.takes(scores.query, scores.key, value) and not _graph(scores, value):
+        if scores.unchanged and direct.takes(scores.query, scores.key, value) and not _graph(scores, value):
             return functional.scaled_dot_product_attention(scores.query, scores.key, value, scale=scores.scale)
         if value.ndim == 1:
             return (self @ value[:, None])[..., 0]
@@ -134,20 +139,20 @@ class AttentionMatrix:
 
     def logsumexp(self) -> Tensor:
         """The normaliser of each row, log Σ_j exp(score_ij): (..., L), in float32 at least. Differentiable."""
-        return kernels.logsumexp(self._scores, self._normalisers())
+        return kernels.logsumexp(self._fine(), self._normalisers()).to(torch.promote_types(self.dtype, torch.float32))
 
     def entropy(self) -> Tensor:
         """Shannon entropy of each row in nats, −Σ_j A_ij log A_ij: (..., L), in float32 at least. Differentiable.
 
         0 where a query looks at one key only, log n where at n keys alike. One pass over the scores.
         """
-        found, known = kernels.entropy(self._scores)
+        found, known = kernels.entropy(self._fine())
         self._remember(known)
-        return found
+        return found.to(torch.promote_types(self.dtype, torch.float32))
 
     def received(self) -> Tensor:
         """The attention that each key receives, its column's sum Σ_i A_ij: (..., S). Differentiable."""
-        found = kernels.received(self._scores)
+        found = kernels.received(self._fine())
         if found is not None:
             return found.to(self.dtype)
         ones = self.query.new_ones(self._scores.queries, 1)
@@ -214,7 +219,7 @@ class AttentionMatrix:
         scores = self._scores
         if not 1 <= k <= scores.keys:
             raise ValueError(f"k must lie between 1 and the number of keys, {scores.keys}, got {k}")
-        known, fine = self._normalisers(), scores.upcast()
+        known, fine = self._normalisers(), self._fine()
         weights = self.query.new_zeros(*scores.leading, scores.queries, k)
         indices = torch.zeros(weights.shape, dtype=torch.long, device=self.device)
         for rows, columns in fine.blocks(normalisers.ELEMENTS):
@@ -227,7 +232,8 @@ class AttentionMatrix:
 
     def rows(self, index: Tensor | Sequence[int]) -> Tensor:
         """The weights of chosen queries: (..., len(index), S), exact."""
-        return plain.softmax(self._scores.rows(self._positions("index", index, self._scores.queries)))
+        index = self._positions("index", index, self._scores.queries)
+        return plain.softmax(self._fine().rows(index)).to(self.dtype)
 
     def entries(self, i: Tensor | Sequence[int], j: Tensor | Sequence[int]) -> Tensor:
         """The weights of the pairs (i[n], j[n]): (..., n), exact."""
@@ -235,7 +241,7 @@ class AttentionMatrix:
         j = self._positions("j", j, self._scores.keys)
         if len(i) != len(j):
             raise ValueError(f"i and j must be of one length, got {len(i)} and {len(j)}")
-        pairs = self._scores.upcast().pairs(i, j)[..., None]
+        pairs = self._fine().pairs(i, j)[..., None]
         return normalisers.weights(pairs, self._precise_normalisers()[..., i])[..., 0].to(self.dtype)
 
     def tile(self, rows: tuple[int, int], cols: tuple[int, int], bins: tuple[int, int]) -> Tensor:
@@ -268,7 +274,7 @@ class AttentionMatrix:
                 f"the weights of shape {tuple(self.shape)} would take {size:,} bytes, more than limit = {limit:,}: "
                 "ask for rows, a tile or top, index one head, or raise limit"
             )
-        return plain.weights(self._scores)
+        return plain.weights(self._fine()).to(self.dtype)
 
     def explain(self) -> str:
         """Which kernel a product takes, and why."""
@@ -286,7 +292,7 @@ class AttentionMatrix:
 
     def _row_means(self, rows: slice, bins: int) -> Tensor | None:
         """Means of the weights over blocks of queries, (..., bins, S); None where gradients are wanted."""
-        scores = self._scores.rectangle(rows, slice(0, self._scores.keys))
+        scores = self._fine().rectangle(rows, slice(0, self._scores.keys))
         bin_of_each = binning.of_positions(scores.queries, bins)
         sums = kernels.binned(scores, bin_of_each, bins)
         return None if sums is None else sums / bin_of_each.bincount()[:, None].to(sums)
@@ -296,7 +302,7 @@ class AttentionMatrix:
 
         A rectangle is an attention too, to fewer keys: its own context times the share of the whole that it holds.
         """
-        scores = self._scores.upcast()
+        scores = self._fine()
         width, bin_of_each = max(_BINS, scores.width), binning.of_positions(columns.stop - columns.start, bins)
         if columns == slice(0, scores.keys) and bins <= width:
             return _grouped(scores.rectangle(rows, columns), functional.one_hot(bin_of_each, bins))[0]
@@ -342,7 +348,17 @@ class AttentionMatrix:
     def _normalisers(self) -> Tensor:
         """The normalisers without a graph, found once."""
         known = self._cached()
-        return self._remember(kernels.known_normalisers(self._scores)) if known is None else known
+        return self._remember(kernels.known_normalisers(self._fine())) if known is None else known
+
+    def _fine(self) -> Scores:
+        """The scores in a dtype that holds them: `Scores.fine`, found once."""
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        if self._large is None or self._large[0] != self._version():
+            self._large = self._version(), self._scores.fine().query.dtype != dtype
+        scores = self._scores
+        if self._large[1]:
+            return replace(scores, query=scores.query.double(), key=scores.key.double())
+        return scores.upcast()
 
     def _precise_normalisers(self) -> Tensor:
         """The same with gradients where they are wanted: a zero is added that has the graph."""
@@ -387,7 +403,10 @@ class TransposedMatrix:
             return (self @ x[:, None])[..., 0]
         matrix = self.T
         x = matrix._operand("x", x, matrix._scores.queries)
-        return kernels.transposed(matrix._scores, x, matrix._normalisers())
+        fine = matrix._fine()
+        if fine.query.dtype == torch.promote_types(matrix.dtype, torch.float32):
+            return kernels.transposed(matrix._scores, x, matrix._normalisers())
+        return kernels.transposed(fine, x.to(fine.query.dtype), matrix._normalisers()).to(x.dtype)
 
 
 def attention(
@@ -397,6 +416,7 @@ def attention(
     mask: Mask | Tensor | None = None,
     *,
     scale: float | None = None,
+    softcap: float | None = None,
     dropout_p: float = 0.0,
     enable_gqa: bool = False,
     need_weights: bool = False,
@@ -409,6 +429,7 @@ def attention(
         value: (..., S, Ev).
         mask: as ``AttentionMatrix``; True = may look.
         scale: None means 1/√E.
+        softcap: as ``AttentionMatrix``.
         dropout_p: each weight is dropped with this probability, always: pass 0 when evaluating.
         enable_gqa: key and value may have fewer heads than the query.
         need_weights: give the weights too, (..., L, S), per head and before dropout; they cost L × S memory.
@@ -424,13 +445,21 @@ def attention(
     """
     if has_torch_function_variadic(query, key, value):  # somebody looks on, `mirada.watch` for one
         options = {"scale": scale, "dropout_p": dropout_p, "enable_gqa": enable_gqa, "need_weights": need_weights}
+        if softcap is not None:
+            options["softcap"] = softcap
         return handle_torch_function(attention, (query, key, value), query, key, value, mask, **options)
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f"dropout_p must be at least 0 and less than 1, got {dropout_p}")
     query, key, value = cast(query, key, value)
-    if mask is None and not (need_weights or dropout_p or enable_gqa) and direct.takes(query, key, value):
+    scale = None if scale is None else checks.number("scale", scale)
+    if (
+        mask is None
+        and softcap is None
+        and not (need_weights or dropout_p or enable_gqa)
+        and direct.takes(query, key, value)
+    ):
         return functional.scaled_dot_product_attention(query, key, value, scale=scale)
-    matrix = AttentionMatrix(query, key, mask, scale=scale, enable_gqa=enable_gqa)
+    matrix = AttentionMatrix(query, key, mask, scale=scale, softcap=softcap, enable_gqa=enable_gqa)
     scores, value = matrix._scores, matrix._operand("value", value, key.shape[-2])
     if not (need_weights or dropout_p):
         found = direct.context(scores, value)

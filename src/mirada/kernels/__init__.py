@@ -37,6 +37,8 @@ def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
         return "plain", "so few weights are formed outright"
     if scores.keys * 2 <= scores.width:
         return "plain", "the weights are fewer numbers than the queries"
+    if scores.softcap is not None:
+        return "blocked", "the fused kernel knows no softcap"
     if not fused.fits(scores):
         return "blocked", f"the fused kernel can't take this on {scores.query.device.type} with scale {scores.scale:g}"
     if scores.mask is not None and not finite(scores.query, scores.key, value):
@@ -78,7 +80,7 @@ def context_and_weights(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
 def known_normalisers(scores: Scores) -> Tensor:
     """The normalisers (*leading, L), good enough to give weights back; without gradients."""
     scores = scores.upcast()
-    if scores.mask is None and choose(scores)[0] != "plain":
+    if scores.unchanged and choose(scores)[0] != "plain":
         return rowwise.logsumexp(scores)
     with torch.no_grad():
         return normalisers.refined(scores, attend(scores, scores.key)[1])
@@ -135,14 +137,14 @@ class _Attend(torch.autograd.Function):
         if any(ctx.needs_input_grad):
             known = normalisers.refined(scores.upcast(), found)
             ctx.save_for_backward(query, key, value, context, known)
-        ctx.mask, ctx.scale, ctx.kernel = scores.mask, scores.scale, kernel
+        ctx.like, ctx.kernel = (scores.mask, scores.scale, scores.softcap), kernel
         ctx.set_materialize_grads(False)
         return context, found
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         query, key, value, context, known = ctx.saved_tensors
-        scores = Scores(query, key, ctx.mask, ctx.scale)
+        scores = Scores(query, key, *ctx.like)
         if torch.is_grad_enabled():
             outputs = plain.product(scores, value), plain.logsumexp(scores)
             return *plain.gradients(outputs, (query, key, value), grads), None, None
@@ -161,14 +163,14 @@ class _Formed(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         context, weights = formed.forward(scores, value)
         ctx.save_for_backward(query, key, value, weights)
-        ctx.mask, ctx.scale = scores.mask, scores.scale
+        ctx.like = scores.mask, scores.scale, scores.softcap
         ctx.set_materialize_grads(False)
         return context, weights
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         query, key, value, weights = ctx.saved_tensors
-        scores = Scores(query, key, ctx.mask, ctx.scale)
+        scores = Scores(query, key, *ctx.like)
         if torch.is_grad_enabled():
             weights = plain.weights(scores)
             return *plain.gradients((weights @ value, weights), (query, key, value), grads), None
@@ -183,13 +185,13 @@ class _Known(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, scores: Scores, known: Tensor
     ) -> Tensor:
         ctx.save_for_backward(query, key, known)
-        ctx.mask, ctx.scale = scores.mask, scores.scale
+        ctx.like = scores.mask, scores.scale, scores.softcap
         return known.to(query.dtype, copy=True)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, key, known = ctx.saved_tensors
-        scores = Scores(query, key, ctx.mask, ctx.scale)
+        scores = Scores(query, key, *ctx.like)
         if torch.is_grad_enabled():
             return *plain.gradients((plain.logsumexp(scores),), (query, key), grads), None, None
         return *blocked.backward(scores, key, known, None, grads[0])[:2], None, None
@@ -204,14 +206,14 @@ class _Entropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         found, known = entropies.forward(scores, kernel)
         ctx.save_for_backward(query, key, found, known)
-        ctx.mask, ctx.scale = scores.mask, scores.scale
+        ctx.like = scores.mask, scores.scale, scores.softcap
         ctx.mark_non_differentiable(known)
         return found, known
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, key, found, known = ctx.saved_tensors
-        scores = Scores(query, key, ctx.mask, ctx.scale)
+        scores = Scores(query, key, *ctx.like)
         if torch.is_grad_enabled():
             return *plain.gradients((_plain_entropy(scores),), (query, key), grads[:1]), None, None
         return *entropies.backward(scores, known, found, grads[0]), None, None
@@ -225,7 +227,7 @@ class _Transposed(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, x: Tensor, scores: Scores, known: Tensor, kernel: Kernel
     ) -> Tensor:
         ctx.save_for_backward(query, key, x, known)
-        ctx.mask, ctx.scale, ctx.kernel = scores.mask, scores.scale, kernel
+        ctx.like, ctx.kernel = (scores.mask, scores.scale, scores.softcap), kernel
         # The bias of the fused transpose is divided by the scale.
         if kernel == "fused" and scores.scale != 0:
             return fused_transposed(scores, x, known).to(x.dtype)
@@ -234,7 +236,7 @@ class _Transposed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, key, x, known = ctx.saved_tensors
-        scores, grad = Scores(query, key, ctx.mask, ctx.scale), grads[0]
+        scores, grad = Scores(query, key, *ctx.like), grads[0]
         if torch.is_grad_enabled():
             output = plain.weights(scores).mT @ x
             return *plain.gradients((output,), (query, key, x), grads), None, None, None

@@ -38,7 +38,7 @@ def binned(scores: Scores, bin_of_each: Tensor, bins: int) -> Tensor:
 def _weights(scores: Scores, sums: Tensor) -> Iterator[tuple[Tensor, slice, Tensor]]:
     """The weights, a band at a time: where in ``sums`` they belong, whose queries they are, and they themselves."""
     elements = capacity(scores.query.device)
-    if scores.mask is None and not scores.empty:
+    if scores.unchanged and not scores.empty:
         laid_out = sums.view(-1, *sums.shape[len(scores.leading) :])
         for at, rows, weights in bands(scores, elements):
             yield laid_out[at], rows, weights

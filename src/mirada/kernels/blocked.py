@@ -48,6 +48,7 @@ def backward(
             grad_scores = weights * (grad_weights - (weights * grad_weights).sum(-1, keepdim=True))
         if grad_logsumexp is not None:
             grad_scores = grad_scores + weights * grad_logsumexp[..., rows, None].to(weights.dtype)
+        grad_scores = grad_scores * scores.slopes(rows, columns)
         grads[0][..., rows, :] = scores.scale * (grad_scores @ key[..., columns, :])
         grads[1][..., columns, :] += scores.scale * (grad_scores.mT @ query[..., rows, :])
     grad_query, grad_key, grad_value = (grad.to(dtype) for grad, dtype in zip(grads, dtypes, strict=True))

@@ -42,7 +42,13 @@ def takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
 def context(scores: Scores, value: Tensor) -> Tensor | None:
     """A @ V: (*leading, L, E), differentiable once; None where the call can't be trusted with it."""
     query, key, mask = scores.query, scores.key, scores.mask
-    if len(scores.leading) > 2 or key.shape != value.shape or scores.empty or scores.width == 1:
+    if (
+        scores.softcap is not None
+        or len(scores.leading) > 2
+        or key.shape != value.shape
+        or scores.empty
+        or scores.width == 1
+    ):
         return None
     if scores.keys * 2 <= scores.width:  # as in `takes`
         return None

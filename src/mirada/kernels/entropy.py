@@ -18,9 +18,9 @@ _TRUSTED = 16.0  # nats: up to here the difference keeps float32's error near 1e
 
 def forward(scores: Scores, kernel: str) -> tuple[Tensor, Tensor]:
     """Entropies (*leading, L), and the normalisers."""
-    if scores.mask is None:
+    if scores.unchanged:
         return rowwise.entropy(scores)
-    biased = scores.mask.additive
+    biased = scores.mask is not None and scores.mask.additive
     key_seen, logsumexp = (fused if kernel == "fused" else blocked).forward(scores, scores.key)
     known = normalisers.refined(scores, logsumexp)
     if kernel != "fused" or biased:
@@ -43,6 +43,7 @@ def backward(scores: Scores, known: Tensor, entropy: Tensor, grad: Tensor) -> tu
         weights = normalisers.weights(block, known[..., rows])
         logs = normalisers.logs(block, known[..., rows], weights)
         grad_scores = -grad[..., rows, None] * weights * (logs + entropy[..., rows, None]) * scores.scale
+        grad_scores = grad_scores * scores.slopes(rows, columns)
         grad_query[..., rows, :] = grad_scores @ key[..., columns, :]
         grad_key[..., columns, :] += grad_scores.mT @ query[..., rows, :]
     return grad_query, grad_key

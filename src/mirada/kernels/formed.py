@@ -10,14 +10,15 @@ from torch import Tensor
 
 from mirada.kernels import plain
 from mirada.kernels.bands import bands
-from mirada.kernels.scores import Scores
+from mirada.kernels.scores import HALF, Scores
 
 _ELEMENTS = 1 << 20  # of a piece: 4 MB in float32
 
 
 def forward(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     """The context (*leading, L, Ev) and the weights (*leading, L, S)."""
-    return _seen_by_all(scores, value) if scores.mask is None else _masked(scores, value)
+    outright = scores.unchanged and value.dtype not in HALF  # half precision needs its scores in float32
+    return _seen_by_all(scores, value) if outright else _masked(scores, value)
 
 
 def _seen_by_all(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,7 +38,7 @@ def _masked(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     for at, rows, columns, part in scores.pieces(_ELEMENTS):
         if not part.empty:
             piece = weights[at][..., rows, columns]
-            piece.copy_(plain.softmax(part.whole()))
+            piece.copy_(plain.weights(part))
             torch.matmul(piece, value[at][..., columns, :], out=context[at][..., rows, :])
     return context, weights
 
@@ -59,6 +60,7 @@ def backward(
         assert reaching is not None
         pushed = piece * reaching
         pushed.addcmul_(piece, pushed.sum(-1, keepdim=True), value=-1)  # the gradient of the scores
+        pushed = pushed * part.slopes(slice(0, part.queries), slice(0, part.keys))
         grad_query[at][..., rows, :] = pushed @ part.key * scores.scale
         grad_key[at][..., columns, :] += pushed.mT @ (part.query * scores.scale)
     return grad_query, grad_key, None if grad_context is None else grad_value

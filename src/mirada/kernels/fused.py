@@ -42,6 +42,8 @@ def available() -> bool:
 def fits(scores: Scores) -> bool:
     """Whether this kernel can serve these scores."""
     # The kernel hides what lies ahead before it scales: a negative scale would make +inf of that −inf, zero a NaN.
+    if scores.softcap is not None:
+        return False
     scaled_right = scores.scale > 0 or not is_causal(scores.mask)
     return scores.query.device.type == "cpu" and scaled_right and not scores.empty and available()
 

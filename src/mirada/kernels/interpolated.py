@@ -27,7 +27,7 @@ WORTHWHILE = 4  # queries for each node, below which plain attention is as fast
 
 def context(scores: Scores, value: Tensor) -> Tensor | None:
     """A @ V for query and key of one channel: (*leading, L, Ev). None where it can't be had this way."""
-    if scores.width != 1 or scores.mask is not None or value.dtype != torch.float32 or scores.empty:
+    if scores.width != 1 or not scores.unchanged or value.dtype != torch.float32 or scores.empty:
         return None
     times, keys = scores.query.squeeze(-1), scores.key.squeeze(-1)  # (*leading, L), (*leading, S)
     if scores.scale != 1:

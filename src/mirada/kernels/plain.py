@@ -20,8 +20,9 @@ def softmax(scores: Tensor) -> Tensor:
 
 def weights(scores: Scores) -> Tensor:
     """The attention matrix, built: (*leading, L, S)."""
-    block = scores.whole()
-    return torch.softmax(block, -1) if scores.mask is None else softmax(block)
+    block = scores.upcast().whole()
+    found = torch.softmax(block, -1) if scores.mask is None else softmax(block)
+    return found.to(scores.query.dtype)
 
 
 def product(scores: Scores, value: Tensor) -> Tensor:

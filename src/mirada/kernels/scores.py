@@ -15,7 +15,9 @@ from torch import Tensor
 from mirada.masks import Mask
 from mirada.masks.views import Part
 
-_HALF = (torch.float16, torch.bfloat16)
+HALF = (torch.float16, torch.bfloat16)
+#: Nats: float32 holds a score of this size to within 0.0002, and so a weight to as much of itself.
+LARGE = 1 << 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,12 @@ class Scores:
     key: Tensor  # (*leading, S, E)
     mask: Mask | None  # fitted to (*leading, L, S)
     scale: float
+    softcap: float | None = None  # c: scores become c · tanh(scores / c) before the mask (Gemma Team 2024, section 2)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the scores are scale · Q Kᵀ and nothing else: no mask, no softcap."""
+        return self.mask is None and self.softcap is None
 
     @property
     def leading(self) -> tuple[int, ...]:
@@ -54,7 +62,7 @@ class Scores:
 
     def upcast(self) -> Scores:
         """The same in float32 at least: half precision is too coarse for normalisers and entropies."""
-        if self.query.dtype not in _HALF:
+        if self.query.dtype not in HALF:
             return self
         return replace(self, query=self.query.float(), key=self.key.float())
 
@@ -63,8 +71,15 @@ class Scores:
         query, key = self.query, self.key
         if (rows.stop - rows.start, columns.stop - columns.start) != (self.queries, self.keys):
             query, key = query[..., rows, :], key[..., columns, :]
-        scores = self._products(query, key)
+        scores = self._capped(self._products(query, key))
         return scores if self.mask is None else hide(scores, *self.mask.block(rows, columns, query.device))
+
+    def slopes(self, rows: slice, columns: slice) -> Tensor | float:
+        """By how much a capped score changes with the score: 1 − tanh², (*leading, rows, columns); 1 without a cap."""
+        if self.softcap is None:
+            return 1.0
+        products = self._products(self.query[..., rows, :], self.key[..., columns, :])
+        return 1 - torch.tanh(torch.nan_to_num(products) / self.softcap).square()
 
     def whole(self) -> Tensor:
         """All of them: (*leading, L, S)."""
@@ -72,7 +87,7 @@ class Scores:
 
     def rows(self, index: Tensor) -> Tensor:
         """The scores of chosen queries: (*leading, len(index), S)."""
-        scores = self._products(self.query[..., index, :], self.key)
+        scores = self._capped(self._products(self.query[..., index, :], self.key))
         if self.mask is None:
             return scores
         i, j = index[:, None], torch.arange(self.keys, device=index.device)
@@ -81,14 +96,35 @@ class Scores:
     def pairs(self, i: Tensor, j: Tensor) -> Tensor:
         """The scores of the pairs (i[n], j[n]): (*leading, n)."""
         scores = (self.query[..., i, :] * self.key[..., j, :]).sum(-1) * self.scale
+        scores = self._capped(scores)
         if self.mask is None:
             return scores
         return hide(scores, self.mask.visible(i, j), self.mask.bias(i, j))
 
+    def _capped(self, scores: Tensor) -> Tensor:
+        return scores if self.softcap is None else self.softcap * torch.tanh(scores / self.softcap)
+
+    def fine(self) -> Scores:
+        """The same in float32 at least, or in float64 where scores may be so large that float32 has no digits left.
+
+        No score is larger than the longest query times the longest key.
+        """
+        fine = self.upcast()
+        if fine.query.dtype == torch.float64 or self.empty or (self.softcap or math.inf) <= LARGE:
+            return fine
+        with torch.no_grad():
+            longest = (torch.linalg.vector_norm(t, dim=-1) for t in (fine.query, fine.key))
+            query, key = (torch.where(torch.isfinite(norm), norm, 0.0).amax() for norm in longest)
+            small = float(query * key) * abs(self.scale) <= LARGE
+        return fine if small else fine._double()
+
+    def _double(self) -> Scores:
+        return replace(self, query=self.query.double(), key=self.key.double())
+
     def _products(self, query: Tensor, key: Tensor) -> Tensor:
         """scale · q·k, (..., r, c), whose gradient stays finite where a key that is no number is hidden afterwards."""
         # Queries or keys are fewer numbers than scores; but half precision has no digits to spare for scaling early.
-        late = query.dtype in _HALF
+        late = query.dtype in HALF
         if not late and query.shape[-2] < key.shape[-2]:
             query = query * self.scale
         elif not late:
@@ -124,14 +160,14 @@ class Scores:
     def part(self, index: tuple[Any, ...]) -> Scores:
         """The scores of one example, one head, …: leading dimensions are indexed."""
         mask = None if self.mask is None else self.mask.pick(self.leading, index)
-        return Scores(self.query[index], self.key[index], mask, self.scale)
+        return replace(self, query=self.query[index], key=self.key[index], mask=mask)
 
     def rectangle(self, rows: slice, columns: slice) -> Scores:
         """Some queries and some keys, as scores of their own."""
         query, key = self.query[..., rows, :], self.key[..., columns, :]
         whole = query.shape == self.query.shape and key.shape == self.key.shape
         mask = self.mask if self.mask is None or whole else Part(self.mask, rows.start, columns.start)
-        return Scores(query, key, mask, self.scale)
+        return replace(self, query=query, key=key, mask=mask)
 
     def blocks(self, elements: int) -> Iterator[tuple[slice, slice]]:
         """Cuts the matrix into bands of queries, each with the range of keys that they may see.

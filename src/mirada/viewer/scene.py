@@ -103,6 +103,8 @@ def _named(what: Any) -> Iterable[tuple[str, Matrix, Tensor | None]]:
         matrix = getattr(one, "matrix", one)
         if isinstance(matrix, Tensor):
             matrix = _given(matrix)
+        if isinstance(matrix, AttentionMatrix) and matrix.softcap is not None:
+            matrix = _given(matrix.to_dense())  # the page forms scores without a cap
         if not isinstance(matrix, Matrix):
             raise TypeError(
                 f"what: {type(one).__name__} can't be shown, wanted AttentionMatrix, weights (..., L, S), "
@@ -194,7 +196,7 @@ def _one_head(matrix: Matrix) -> Matrix:
     mask = matrix.mask
     if mask is not None and not is_causal(mask):
         mask = Part(mask, 0, 0)  # it is fitted already, and must not be fitted again
-    return AttentionMatrix(matrix.query[None], matrix.key[None], mask, scale=matrix.scale)
+    return AttentionMatrix(matrix.query[None], matrix.key[None], mask, scale=matrix.scale, softcap=matrix.softcap)
 
 
 def _values(value: Tensor, index: tuple[int, ...], heads: int) -> Tensor | None:

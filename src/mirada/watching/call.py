@@ -28,6 +28,7 @@ class Call:
     rule: Mask | None = None
     """A mask that is a rule: causal, or a FlexAttention's functions."""
     scale: float | None = None
+    softcap: float | None = None
     enable_gqa: bool = False
     dropout_p: float = 0.0
     how: str = "scaled_dot_product_attention"

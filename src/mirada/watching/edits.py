@@ -133,7 +133,15 @@ def _replaced(context: Tensor, edited: Call | None, heads: list[int] | None) -> 
         value = value.expand(*matrix.shape[:-2], *value.shape[-2:])[..., heads, :, :]
         matrix = matrix[..., heads]
     if edited.dropout_p:
-        new = attention(matrix.query, matrix.key, value, matrix.mask, scale=matrix.scale, dropout_p=edited.dropout_p)
+        new = attention(
+            matrix.query,
+            matrix.key,
+            value,
+            matrix.mask,
+            scale=matrix.scale,
+            softcap=matrix.softcap,
+            dropout_p=edited.dropout_p,
+        )
         assert isinstance(new, Tensor)
     else:
         new = matrix @ value
