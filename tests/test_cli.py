@@ -265,3 +265,25 @@ def test_a_reader_that_goes_away_is_no_reason_to_complain():
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.parametrize("columns", range(6))
+@pytest.mark.parametrize("command", ["--help", "systems"])
+def test_no_terminal_is_too_narrow(columns, command):
+    environment = os.environ | {"COLUMNS": str(columns)}
+    done = subprocess.run([*MIRADA, command], capture_output=True, env=environment, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_terminal_of_ascii(tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [*MIRADA, "walkthrough", "--out", str(tmp_path)], capture_output=True, env=environment, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_stdout_that_is_closed():
+    command = ["sh", "-c", 'exec "$0" "$@" >&-', *MIRADA, "systems"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

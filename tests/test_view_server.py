@@ -235,6 +235,29 @@ def test_what_is_kept_does_not_grow_without_end():
     assert sum(key[0] == "levels" for key in answers._found) <= 8
 
 
+def test_a_websocket_is_not_to_be_had(served):
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "x"}
+    assert get(served, path="/", headers=upgrade)[0] == 404
+
+
+def test_idle_and_slow_clients_keep_nobody_out(served):
+    host, port = re.match(r"http://(.+):(\d+)/", served.address).groups()
+    idle = []
+    try:
+        for number in range(900):
+            client = socket.create_connection((host, int(port)), timeout=10)
+            if number % 2:
+                client.send(b"GET / HTTP/1.1\r\nHost: ")
+            idle.append(client)
+            if number % 300 == 299:
+                since = time.monotonic()
+                assert get(served)[0] == 200
+                assert time.monotonic() - since < 1
+    finally:
+        for client in idle:
+            client.close()
+
+
 # --- beginning and end ---
 
 

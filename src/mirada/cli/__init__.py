@@ -5,6 +5,7 @@ Each command lives in a module of its own that is imported only when it runs, so
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ app = App(
     print_error=False,
     suppress_keyboard_interrupt=False,
 )
+_COLUMNS = 20
 _COMMANDS = {
     "tour": ("mirada.cli.tour:tour", "Train the systems on embedded data and tell the story on one page."),
     "systems": ("mirada.cli.systems:systems", "List the five systems."),
@@ -44,11 +46,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     What goes wrong is told in one line on stderr; with MIRADA_DEBUG set in the environment it is raised instead.
     """
+    _settle_terminal()
     try:
         app(sys.argv[1:] if arguments is None else list(arguments))
-        sys.stdout.flush()  # a reader that has gone away is noticed here, not at the interpreter's exit
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a reader that has gone away is noticed here, not at the interpreter's exit
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("MIRADA_DEBUG"):
             raise
         return complain(error)
     return 0
+
+
+def _settle_terminal() -> None:
+    """Whatever the terminal: help that is laid out in fewer columns never ends, and a letter it lacks is no error."""
+    if os.environ.get("COLUMNS", "80").isdecimal() and int(os.environ.get("COLUMNS", "80")[:9]) < _COLUMNS:
+        os.environ["COLUMNS"] = str(_COLUMNS)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -78,4 +78,5 @@ def _misspelt(error: CycloptsError) -> str:
 
 def _let_go_of_stdout() -> None:
     # The interpreter flushes stdout once more at exit, and would complain about the same broken pipe.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,6 +18,8 @@ from mirada.viewer.queries import Answers
 HOST = "127.0.0.1"
 _WORKERS = 8  # some of them only wait for what another one computes
 _BODY = 1 << 18  # bytes that a page may send
+_WAIT = 10  # seconds that a request may take to arrive
+_CONNECTIONS = 400  # at once; then the oldest is closed, so that a page that is opened always gets in
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -57,8 +59,9 @@ class Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=512,
-            timeout_graceful_shutdown=2,
+            http=_patient_for_so_long(),
+            ws="none",  # an upgrade is answered as any other request
+            timeout_graceful_shutdown=1,
         )
         self._server = self._uvicorn.Server(config)
         self._thread: threading.Thread | None = None
@@ -148,7 +151,42 @@ class Server:
         return page.in_html(dict(await run(self._pool, self._trials[name].answer, given))).encode()
 
 
+def _patient_for_so_long() -> type:
+    """uvicorn's protocol, with an end to connections that never get to the point.
+
+    uvicorn itself lets a connection that sends no request stay for good, and turns new ones away once there are many.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    connections: dict[H11Protocol, None] = {}  # in the order in which they came
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            connections[self] = None
+            if len(connections) > _CONNECTIONS:
+                next(iter(connections)).transport.abort()
+            self.loop.call_later(_WAIT, self._end_if_idle)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            connections.pop(self, None)
+            super().connection_lost(exc)
+
+        def _end_if_idle(self) -> None:
+            if self.cycle is None and not self.transport.is_closing():
+                self.transport.abort()
+
+    return Protocol
+
+
 async def _body(request: Any) -> bytes:
+    try:
+        return await asyncio.wait_for(_whole(request), _WAIT)
+    except TimeoutError:
+        raise ValueError(f"the request took more than {_WAIT} seconds to arrive") from None
+
+
+async def _whole(request: Any) -> bytes:
     body = b""
     async for chunk in request.stream():
         body += chunk
