@@ -333,7 +333,7 @@ class Eager:
             return
         if note.kind == "exp" and not note.scores.product:
             if below is not None and below.softmax is note.softmax:
-                self._notes[out] = note.lost("another sum than its exponentials'")
+                self._notes[out] = replace(note, kind="changed", why="another sum than its exponentials'")
             return
         if kwargs.get("rounding_mode") or (not isinstance(divisor, Tensor) and not divisor):
             self._notes[out] = note.lost(name)
@@ -589,7 +589,7 @@ class Eager:
 
     def _attends(self, note: Noted, value: Tensor, *, learned: bool) -> bool:
         """Not gates: a softmax that comes of no product, for one matrix that serves all examples."""
-        if note.kind in ("sum", "log", "weighted"):
+        if note.kind in ("sum", "log", "weighted", "none"):
             return False
         if note.kind in ("exp", "changed"):
             if note.scores.product or (value.ndim > 2 and note.kind == "changed"):

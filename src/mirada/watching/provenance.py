@@ -92,7 +92,7 @@ class Noted:
     scores: Scores
     layout: Layout
     #: What the tensor holds: scores; exp: their exponentials; sum: sums of these; weights; changed: weights that are
-    #: no longer those of a softmax; weighted: weights times values, before they are summed.
+    #: no longer those of a softmax; none: nothing that matters; weighted: weights times values, before they are summed.
     kind: str = "scores"
     softmax: object = None
     """Which softmax (or exponential) it comes of: an object of its own."""
@@ -115,6 +115,8 @@ class Noted:
         """After a step that isn't understood."""
         if self.kind == "scores":
             return replace(self, scores=self.scores.lost())
+        if self.kind in ("none", "exp") and not self.scores.product:
+            return replace(self, kind="none")  # an exponential of anything, which no sum has made weights
         return replace(self, kind="changed", why=self.why or why, value=None)
 
     def split(self, base: int, sizes: Sequence[int]) -> Noted:
