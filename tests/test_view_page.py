@@ -404,8 +404,9 @@ def test_the_theme_follows_the_system_and_can_be_turned(open_page):
     paper = "getComputedStyle(document.querySelector('.mirada').shadowRoot.querySelector('.frame')).backgroundColor"
     assert page.evaluate(paper) == "rgb(16, 22, 27)"
     page.keyboard.press("t")
-    page.get_by_role("button", name="light or dark").click()
     assert page.evaluate(paper) == "rgb(251, 250, 246)"
+    page.get_by_role("button", name="light or dark").click()
+    assert page.evaluate(paper) == "rgb(16, 22, 27)"
 
 
 def test_any_number_of_heads_keeps_distinct_colours(open_page):

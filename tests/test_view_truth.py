@@ -211,3 +211,48 @@ def test_a_rollout_that_fails_leaves_no_other_picture_under_its_name(open_page):
     assert ask(page, ASKED) == [1, "no answer"]
     paint = "() => eye.made.image.overlay.getContext('2d').getImageData(3, 3, 1, 1).data[3]"
     assert ask(page, paint) == 0
+
+
+def test_a_list_says_nothing_but_its_words(open_page):  # noqa: F811
+    page = open_page(text_view()[0])
+    tab(page, "Tokens")
+    page.locator(".token").nth(8).hover()
+    page.get_by_text("is looked at by").wait_for()
+    assert "null" not in page.locator(".details").text_content()
+
+
+def test_a_query_that_may_see_nothing_says_so(open_page):  # noqa: F811
+    page = open_page(mirada.view(torch.tensor([[[0.0, 0.0], [0.5, 0.5]]])))
+    tab(page, "Tokens")
+    page.get_by_text("every weight is 0, as where a mask hides all keys").first.wait_for()
+
+
+def test_keys_are_heard_on_a_fresh_page_and_after_a_head_was_opened(open_page):  # noqa: F811
+    page = open_page(text_view(layers=3)[0])
+    page.keyboard.press("]")
+    assert ask(page, "() => eye.state.get('layer')") == 1
+    page.keyboard.press("1")
+    page.locator(".card").nth(4).click()
+    assert ask(page, "() => eye.state.get('view')") == "map"
+    page.keyboard.press("3")
+    assert ask(page, "() => eye.state.get('view')") == "tokens"
+    page.keyboard.press(".")
+    assert ask(page, "() => eye.state.get('head')") == 2
+
+
+def test_the_focus_stays_in_tokens_when_a_listed_word_is_chosen(open_page):  # noqa: F811
+    page = open_page(text_view()[0])
+    tab(page, "Tokens")
+    page.locator(".token").nth(8).click()
+    page.locator(".details li button").first.press("Enter")
+    page.keyboard.press("Home")
+    page.get_by_text("query 0").wait_for()
+
+
+def test_a_patch_is_held_and_let_go_by_keyboard(open_page):  # noqa: F811
+    page = open_page(mirada.view(torch.softmax(torch.randn(1, 16, 16), -1), image=torch.rand(3, 16, 16)))
+    tab(page, "Image")
+    page.locator(".plate").press("Enter")
+    assert page.locator(".plate[data-held]").count() == 1
+    page.locator(".plate").press("Escape")
+    assert page.locator(".plate[data-held]").count() == 0

@@ -56,7 +56,8 @@ class Eye {
     this.chips.hidden = isSingle(about);
     this.frame = el("section", { class: "frame", aria: { label: about.title } }, this.header(), this.working(), this.footer());
     root.append(this.frame);
-    this.frame.addEventListener("keydown", (event) => this.key(event));
+    // A page of its own hears its keys wherever the focus is.
+    (alone ? document : this.frame).addEventListener("keydown", (event) => this.key(event));
     this.state.on((changed) => this.changed(changed));
     this.theme();
     this.drawChips();
@@ -195,7 +196,7 @@ class Eye {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.composedPath()[0].tagName ?? "")) return;
     const view = this.names[Number(event.key) - 1];
     if (view) this.state.set({ view });
     else if (event.key === "[") this.stepLayer(-1);
@@ -232,7 +233,9 @@ class Eye {
     this.current = name;
     const isNew = !this.made[name];
     this.made[name] ??= VIEWS[name].make(this);
+    const focused = this.stage.contains(this.frame.getRootNode().activeElement);
     this.stage.replaceChildren(this.made[name].element);
+    if (focused) this.stage.focus({ preventScroll: true }); // what had the focus is gone
     this.stage.setAttribute("aria-labelledby", `${this.id}-tab-${name}`);
     this.names.forEach((one, n) => {
       const tab = this.tabs.children[n];

@@ -46,8 +46,7 @@ class ImageView {
     const asking = this.layer.about.queries === this.layer.about.keys ? 0 : this.layer.about.queries;
     const names = this.eye.words(this.layer.about.query_words);
     const outside = asking ? names.map((_, n) => n) : names.map((_, n) => n).filter((n) => n < first || n >= first + grid[0] * grid[1]);
-    const nameOf = (n) => (names[n] === String(n) ? `token ${n}` : names[n]);
-    this.before.replaceChildren(...outside.slice(0, 40).map((n) => el("button", { type: "button", text: nameOf(n), on: { click: () => this.point(n) } })));
+    this.before.replaceChildren(...outside.slice(0, 40).map((n) => el("button", { type: "button", text: named(names, n), on: { click: () => this.point(n) } })));
     this.small.hidden = this.layer.about.heads === 1;
     this.small.replaceChildren(...Array.from({ length: this.layer.about.heads }, (_, head) => this.smallOf(head)));
     this.look();
@@ -70,18 +69,29 @@ class ImageView {
     };
     this.plate.addEventListener("pointermove", (event) => this.held || this.point(at(event)));
     this.plate.addEventListener("click", (event) => {
-      this.held = !this.held;
-      this.plate.toggleAttribute("data-held", this.held);
-      this.point(at(event));
+      // A click on another patch moves the hold, as in Tokens; on the same patch it lets go.
+      const place = at(event);
+      this.hold(!this.held || place !== this.query());
+      this.point(place);
     });
     this.plate.addEventListener("keydown", (event) => {
       const { grid, first } = this.eye.about.image;
+      if (event.key === "Enter" || event.key === " " || event.key === "Escape") {
+        this.hold(event.key !== "Escape" && !this.held);
+        event.preventDefault();
+        return event.stopPropagation();
+      }
       const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: grid[1], ArrowUp: -grid[1] }[event.key];
       if (!step) return;
       event.preventDefault();
       event.stopPropagation();
       this.point(clamp(this.query() + step, first, first + grid[0] * grid[1] - 1));
     });
+  }
+
+  hold(whether) {
+    this.held = whether;
+    this.plate.toggleAttribute("data-held", whether);
   }
 
   query() {
@@ -203,7 +213,7 @@ class ImageView {
     const words = this.eye.words(this.layer.about.key_words);
     const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a]).slice(0, 3);
     const { grid, first } = this.eye.about.image;
-    const place = (n) => (n < first || n >= first + grid[0] * grid[1] ? words[n] : `row ${Math.floor((n - first) / grid[1]) + 1}, column ${((n - first) % grid[1]) + 1}`);
+    const place = (n) => (n < first || n >= first + grid[0] * grid[1] ? named(words, n) : `row ${Math.floor((n - first) / grid[1]) + 1}, column ${((n - first) % grid[1]) + 1}`);
     const from = this.layer.about.queries === this.layer.about.keys ? place(query) : this.eye.words(this.layer.about.query_words)[query];
     const [least, most] = reach(this.ofPatches(weights));
     const small = this.small.hidden ? "" : ` Small pictures: from 0 to ${number(largest, 4)}.`;
@@ -214,6 +224,11 @@ class ImageView {
     if (changed.has("layer")) this.arrange();
     else if (changed.has("head") || changed.has("heads") || changed.has("query") || changed.has("dark")) this.look();
   }
+}
+
+/** A token's word; "token 3" where it has none of its own. */
+function named(words, n) {
+  return words[n] === String(n) ? `token ${n}` : words[n];
 }
 
 /** The least and the largest weight, so that they differ: heads that look almost evenly still show what they prefer. */

@@ -202,7 +202,7 @@ class TokensView {
     const ramp = el("span", { class: "ramp" });
     // As the shades: opaque in proportion to the square root of a weight.
     ramp.style.background = `linear-gradient(90deg, ${Array.from({ length: 11 }, (_, n) => css(colour, DEEPEST * Math.sqrt(n / 10))).join(", ")})`;
-    const ticks = [0, 0.25, 0.5, 1].map((weight) => {
+    const ticks = [0, 0.5, 1].map((weight) => {
       const tick = el("span", { class: "tick", text: percent(weight) });
       tick.style.left = `${100 * weight}%`;
       return tick;
@@ -223,13 +223,15 @@ class TokensView {
     };
     const [asking, asked] = [this.eye.words(this.layer.about.query_words), this.eye.words(this.layer.about.key_words)];
     const word = (pointed.side === "query" ? asking : asked)[pointed.at];
-    const part = (title, found, side, words) => found && [el(this.eye.heading, { text: title }), without(found), el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words)))];
+    const part = (title, found, side, words) => found && [el(this.eye.heading, { text: title }), ...without(found), el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words)))];
+    const focused = this.details.contains(this.element.getRootNode().activeElement);
     this.details.replaceChildren(
       el("p", { class: "pointed" }, el("bdi", { text: wordOf(word, 2000) }), el("span", { class: "soft", text: ` ${pointed.side} ${pointed.at}${word.length > 2000 ? `, ${word.length.toLocaleString("en")} characters` : ""}` })),
       el("p", { class: "soft", text: of }),
       ...(part("looks at", this.looks, this.form === "text" ? "query" : "key", asked) ?? []),
       ...(part("is looked at by", this.lookers, "query", asking) ?? []),
     );
+    if (focused) this.scroller.focus({ preventScroll: true }); // what had the focus is gone
   }
 
   /** Behind the text, so that words stay readable: shades, underlines and lines, as far as they can be seen. */
@@ -353,8 +355,8 @@ function oneLine(context, from, to, colour, share, columns, dashes) {
 
 /** Why a list of the strongest may be empty or short. */
 function without({ mean }) {
-  if (!mean.every(Number.isFinite)) return el("p", { class: "soft", text: "Weights here are not finite (NaN or infinite)." });
-  return mean.some((weight) => weight > 0) ? null : el("p", { class: "soft", text: "None: every weight is 0, as where a mask hides all keys." });
+  if (!mean.every(Number.isFinite)) return [el("p", { class: "soft", text: "Weights here are not finite (NaN or infinite)." })];
+  return mean.some((weight) => weight > 0) ? [] : [el("p", { class: "soft", text: "None: every weight is 0, as where a mask hides all keys." })];
 }
 
 /** The mean over heads, every head's part, and the strongest places; a place has the colour of the head that leads there. */
