@@ -184,7 +184,7 @@ def test_an_edited_matrix_and_mask_give_the_weights_of_the_library(open_page):
     x[1, 0] = 3.0
     expected = mirada.AttentionMatrix(x, x, causal(5), scale=1.0)
     shown = cells(page, "weights: softmax of each row")
-    torch.testing.assert_close(shown, 100 * expected.to_dense(), atol=0.51, rtol=0)
+    torch.testing.assert_close(shown, 100 * expected.to_dense(), atol=1.0, rtol=0)  # ">99 %" is up to 1 off
     torch.testing.assert_close(cells(page, "context"), expected @ x, atol=6e-4, rtol=0)
     trial.get_by_label("row 2, number 1", exact=True).fill("")
     torch.testing.assert_close(cells(page, "weights: softmax of each row"), shown, atol=0, rtol=0)
