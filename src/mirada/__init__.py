@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mirada import nn as nn
     from mirada import summaries as summaries
     from mirada import systems as systems
+    from mirada.dense import DenseAttention as DenseAttention
     from mirada.experiment import Run as Run
     from mirada.experiment import load as load
     from mirada.experiment import train as train
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 # Each public name, and the module that defines it. No module bears the name of a public function.
 _DEFINED_IN = {
     "AttentionMatrix": "matrix",
+    "DenseAttention": "dense",
     "Run": "experiment",
     "attention": "matrix",
     "load": "experiment",
@@ -46,6 +48,7 @@ _MODULES = ("interventions", "masks", "nn", "summaries", "systems")
 
 __all__ = [
     "AttentionMatrix",
+    "DenseAttention",
     "Run",
     "__version__",
     "attention",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -90,3 +91,27 @@ def leading_index(index: Any, leading: tuple[int, ...]) -> tuple[Any, ...]:
             "for weights ask rows, entries or tile"
         )
     return index
+
+
+def positions(name: str, index: Tensor | Sequence[int], size: int, device: torch.device) -> Tensor:
+    """An index of positions as integers from 0 up; IndexError outside of the size."""
+    positions = torch.as_tensor(index, device=device)
+    if positions.numel() == 0:
+        positions = positions.long()
+    if positions.ndim != 1 or positions.is_floating_point() or positions.dtype == torch.bool:
+        raise ValueError(f"{name} must be a list of integers, got {positions.dtype} of shape {tuple(positions.shape)}")
+    if len(positions) and not (-size <= int(positions.min()) and int(positions.max()) < size):
+        raise IndexError(f"{name} must lie between {-size} and {size - 1}, got {positions.tolist()}")
+    return positions.long() % size if len(positions) else positions
+
+
+def group_labels(name: str, groups: Tensor, size: int, device: torch.device) -> tuple[Tensor, int]:
+    """The group of each of ``size`` positions, checked, and the number of groups."""
+    labels = torch.as_tensor(groups, device=device)
+    if labels.shape != (size,) or (size and (labels.is_floating_point() or labels.dtype == torch.bool)):
+        raise ValueError(
+            f"{name} must be ({size},) integers, one a position, got {labels.dtype} of shape {tuple(labels.shape)}"
+        )
+    if size and int(labels.min()) < 0:
+        raise ValueError(f"{name} must be numbered from 0 up, got {int(labels.min())}")
+    return labels.long(), int(labels.max()) + 1 if size else 0

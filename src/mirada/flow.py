@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mirada.matrix import AttentionMatrix
+from mirada import checks
+from mirada.matrix import Attention, as_attention
 
 _LIMIT = 1 << 30  # bytes
 
 
 def rollout(
-    matrices: Sequence[AttentionMatrix],
+    matrices: Iterable[Any],
     *,
     residual: float = 0.5,
     queries: Tensor | Sequence[int] | None = None,
@@ -25,7 +27,9 @@ def rollout(
     product is never formed: a row of it is one vector sent back through the layers, a transposed product each.
 
     Args:
-        matrices: the layers' matrices, first layer first, each (..., heads, L, L) or (L, L).
+        matrices: the layers' matrices, first layer first, each (..., heads, L, L) or (L, L): attention matrices, what
+            ``mirada.watch`` recorded, or weights as tensors or arrays (``output_attentions``). A query that attends to
+            nothing keeps what it has: its row is the residual connection's alone.
         residual: share of the residual connection, 0 to 1; the paper takes 1/2.
         queries: the outputs asked for, integers; all of them if left out.
         heads: weights of the heads, (heads,), or (layers, heads) for weights of each layer's own; scaled to sum to 1.
@@ -39,6 +43,7 @@ def rollout(
             that don't fit; all queries of a sequence so long that the result would take more than 1 GiB.
 
     >>> import torch
+    >>> from mirada import AttentionMatrix
     >>> even = AttentionMatrix(torch.zeros(2, 1), torch.zeros(2, 1))
     >>> rollout([even])
     tensor([[0.7500, 0.2500],
@@ -46,25 +51,28 @@ def rollout(
     >>> rollout([even, even], queries=[0])
     tensor([[0.6250, 0.3750]])
     """
+    matrices = [as_attention(matrix) for matrix in matrices]
     shape = _check(matrices, residual)
     length = shape[-1]
     dtype, device = matrices[0].dtype, matrices[0].device
     weights = _head_weights(heads, len(matrices), shape).to(device)
-    asked = matrices[0]._positions("queries", range(length) if queries is None else queries, length)
+    asked = checks.positions("queries", range(length) if queries is None else queries, length, device)
     if queries is None and (size := shape[:-3].numel() * length**2 * 4) > _LIMIT:
         raise ValueError(f"all {length} queries would take {size:,} bytes: choose some with queries=[...]")
     # Half precision would lose what many layers leave of a token.
     mass = torch.nn.functional.one_hot(asked, length).mT.to(torch.promote_types(dtype, torch.float32))  # (L, queries)
     for matrix, weight in zip(reversed(matrices), reversed(weights), strict=True):
         sent = mass if len(shape) == 2 else mass.unsqueeze(-3)
-        seen = (matrix.T @ sent.to(dtype)).to(mass.dtype)  # (..., heads, L, queries)
+        # A query that attends to nothing passes on itself.
+        blind = (matrix.logsumexp() == -torch.inf).to(mass.dtype)[..., None]  # (..., heads, L, 1)
+        seen = (matrix.T @ sent.to(dtype)).to(mass.dtype) + blind * sent  # (..., heads, L, queries)
         if len(shape) > 2:
             seen = (weight[:, None, None] * seen).sum(-3)
         mass = residual * mass + (1 - residual) * seen
     return mass.mT
 
 
-def _check(matrices: Sequence[AttentionMatrix], residual: float) -> torch.Size:
+def _check(matrices: Sequence[Attention], residual: float) -> torch.Size:
     if not matrices:
         raise ValueError("matrices must hold at least one layer's matrix, got none")
     shape = matrices[0].shape

@@ -26,6 +26,7 @@ from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from mirada import binning, checks, kernels
+from mirada.dense import DenseAttention, merged
 from mirada.kernels import Scores, direct, normalisers, plain
 from mirada.kernels.autocast import cast
 from mirada.masks import Mask, as_mask
@@ -169,16 +170,24 @@ class AttentionMatrix:
         >>> A.group_mass(torch.tensor([0, 0, 0, 1]))
         tensor([[0.7500, 0.2500]])
         """
-        groups = torch.as_tensor(groups, device=self.device)
-        keys = self._scores.keys
-        if groups.shape != (keys,) or groups.is_floating_point() or groups.dtype == torch.bool:
-            raise ValueError(
-                f"groups must be ({keys},) integers, one a key, got {groups.dtype} of shape {tuple(groups.shape)}"
-            )
-        if keys and int(groups.min()) < 0:
-            raise ValueError(f"groups must be numbered from 0 up, got {int(groups.min())}")
-        count = int(groups.max()) + 1 if keys else 0
-        return self @ functional.one_hot(groups.long(), count).to(self.dtype)
+        labels, count = checks.group_labels("groups", groups, self._scores.keys, self.device)
+        return self @ functional.one_hot(labels, count).to(self.dtype)
+
+    def merge(self, queries: Tensor, keys: Tensor) -> DenseAttention:
+        """Groups in place of single tokens: the attention of groups of queries to groups of keys.
+
+        Weights are summed over the keys of a group and averaged over its queries, so rows still sum to 1.
+
+        Args:
+            queries: (L,) integers from 0 up, the group of each query: the word that a token is a part of, for example.
+            keys: (S,) integers from 0 up, the group of each key.
+
+        >>> import torch
+        >>> A = AttentionMatrix(torch.zeros(2, 2), torch.zeros(4, 2))
+        >>> A.merge(torch.tensor([0, 0]), torch.tensor([0, 0, 0, 1])).to_dense()
+        tensor([[0.7500, 0.2500]])
+        """
+        return merged(self.group_mass(keys), queries)
 
     def restrict(self, mask: Mask | Tensor) -> AttentionMatrix:
         """The attention to those keys only that another mask shows too: a matrix of its own, rows with sum 1."""
@@ -232,13 +241,13 @@ class AttentionMatrix:
 
     def rows(self, index: Tensor | Sequence[int]) -> Tensor:
         """The weights of chosen queries: (..., len(index), S), exact."""
-        index = self._positions("index", index, self._scores.queries)
+        index = checks.positions("index", index, self._scores.queries, self.device)
         return plain.softmax(self._fine().rows(index)).to(self.dtype)
 
     def entries(self, i: Tensor | Sequence[int], j: Tensor | Sequence[int]) -> Tensor:
         """The weights of the pairs (i[n], j[n]): (..., n), exact."""
-        i = self._positions("i", i, self._scores.queries)
-        j = self._positions("j", j, self._scores.keys)
+        i = checks.positions("i", i, self._scores.queries, self.device)
+        j = checks.positions("j", j, self._scores.keys, self.device)
         if len(i) != len(j):
             raise ValueError(f"i and j must be of one length, got {len(i)} and {len(j)}")
         pairs = self._fine().pairs(i, j)[..., None]
@@ -333,18 +342,6 @@ class AttentionMatrix:
                 f"{name} of shape {tuple(tensor.shape)} does not broadcast to the leading dimensions {leading}"
             ) from None
 
-    def _positions(self, name: str, index: Tensor | Sequence[int], size: int) -> Tensor:
-        positions = torch.as_tensor(index, device=self.device)
-        if positions.numel() == 0:
-            positions = positions.long()
-        if positions.ndim != 1 or positions.is_floating_point() or positions.dtype == torch.bool:
-            raise ValueError(
-                f"{name} must be a list of integers, got {positions.dtype} of shape {tuple(positions.shape)}"
-            )
-        if len(positions) and not (-size <= int(positions.min()) and int(positions.max()) < size):
-            raise IndexError(f"{name} must lie between {-size} and {size - 1}, got {positions.tolist()}")
-        return positions.long() % size if len(positions) else positions
-
     def _normalisers(self) -> Tensor:
         """The normalisers without a graph, found once."""
         known = self._cached()
@@ -407,6 +404,20 @@ class TransposedMatrix:
         if fine.query.dtype == torch.promote_types(matrix.dtype, torch.float32):
             return kernels.transposed(matrix._scores, x, matrix._normalisers())
         return kernels.transposed(fine, x.to(fine.query.dtype), matrix._normalisers()).to(x.dtype)
+
+
+#: What answers the questions: held as query and key, or as weights.
+Attention = AttentionMatrix | DenseAttention
+
+
+def as_attention(given: Any) -> Attention:
+    """A matrix as it is, that of a watched call, or weights (..., L, S) as a tensor or an array."""
+    given = getattr(given, "matrix", given)
+    if isinstance(given, AttentionMatrix | DenseAttention):
+        return given
+    if isinstance(given, Tensor) or hasattr(given, "__array__"):
+        return DenseAttention(given)
+    raise TypeError(f"wanted an AttentionMatrix, a watched call or weights (..., L, S), got {type(given).__name__}")
 
 
 def attention(

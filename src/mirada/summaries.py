@@ -1,6 +1,7 @@
 """One number a head: the summaries by which researchers sort heads.
 
-Each takes an ``AttentionMatrix`` (..., L, S), asks it a question or two, and gives (...,), the mean over the queries.
+Each takes an ``AttentionMatrix`` (..., L, S), a watched call, or weights as a tensor or an array, and gives (...,), the
+mean over the queries.
 
 >>> import torch
 >>> from mirada import AttentionMatrix, masks, summaries
@@ -12,12 +13,14 @@ tensor(0.6111)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mirada import masks
-from mirada.matrix import AttentionMatrix
+from mirada.masks.padding import Side
+from mirada.matrix import Attention, as_attention
 
 __all__ = [
     "diagonal",
@@ -31,19 +34,21 @@ __all__ = [
 ]
 
 
-def sink(matrix: AttentionMatrix, tokens: int = 1) -> Tensor:
+def sink(matrix: Any, tokens: int = 1) -> Tensor:
     """Share of the attention that goes to the first ``tokens`` keys: the sink (Xiao et al. 2024, section 3.1)."""
+    matrix = as_attention(matrix)
     if not 1 <= tokens <= matrix.shape[-1]:
         raise ValueError(f"tokens must lie between 1 and the number of keys, {matrix.shape[-1]}, got {tokens}")
     first = torch.arange(matrix.shape[-1], device=matrix.device) < tokens
     return matrix.mass(first).mean(-1)
 
 
-def diagonal(matrix: AttentionMatrix, offset: int) -> Tensor:
+def diagonal(matrix: Any, offset: int) -> Tensor:
     """The weights of query i on key i + offset, for every i that has such a key: (..., n).
 
     ``offset`` −1 is the previous token, 0 the token itself, 1 the next.
     """
+    matrix = as_attention(matrix)
     queries, keys = matrix.shape[-2:]
     i = torch.arange(max(0, -offset), min(queries, keys - offset), device=matrix.device)
     if not len(i):
@@ -51,30 +56,33 @@ def diagonal(matrix: AttentionMatrix, offset: int) -> Tensor:
     return matrix.entries(i, i + offset)
 
 
-def previous_token(matrix: AttentionMatrix) -> Tensor:
+def previous_token(matrix: Any) -> Tensor:
     """Mean weight on the token before one's own (Clark et al. 2019, section 3; Voita et al. 2019, positional heads)."""
+    matrix = as_attention(matrix)
     return diagonal(matrix, -1).mean(-1)
 
 
-def duplicate_token(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> Tensor:
+def duplicate_token(matrix: Any, ids: Tensor | Sequence[int]) -> Tensor:
     """Share of the attention that goes to earlier copies of one's own token (Wang et al. 2023, duplicate token heads).
 
     Args:
         matrix: (..., L, L).
         ids: (L,) or (N, L) integers, the tokens; N is the matrix's first dimension.
     """
+    matrix = as_attention(matrix)
     length = _length(matrix, ids)
     earlier = masks.causal(length) & ~masks.sliding_window(0, 0)
     return matrix.mass(masks.documents(ids) & earlier).mean(-1)
 
 
-def induction(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> Tensor:
+def induction(matrix: Any, ids: Tensor | Sequence[int]) -> Tensor:
     """Share of the attention that goes to what followed earlier copies of one's own token (Olsson et al. 2022).
 
     Args:
         matrix: (..., L, L).
         ids: (L,) or (N, L) integers, the tokens; N is the matrix's first dimension.
     """
+    matrix = as_attention(matrix)
     length = _length(matrix, ids)
     ids = torch.as_tensor(ids)
     before = torch.cat([ids[..., :1], ids[..., :-1]], -1)  # the token before each key
@@ -82,12 +90,13 @@ def induction(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> Tensor:
     return matrix.mass(masks.documents(ids, before) & masks.causal(length) & has_one_before).mean(-1)
 
 
-def distance(matrix: AttentionMatrix) -> Tensor:
+def distance(matrix: Any) -> Tensor:
     """Mean distance |i − j| between a query and what it looks at, in positions (Dosovitskiy et al. 2021, appendix D.7).
 
     Needs as many queries as keys. What lies ahead is weighed once more, on the other side: Σ A |i − j| is
     Σ A (i − j) + 2 Σ_{j > i} A (j − i).
     """
+    matrix = as_attention(matrix)
     length = matrix.shape[-1]
     if matrix.shape[-2] != length:
         raise ValueError(f"distance needs as many queries as keys, got a matrix of shape {tuple(matrix.shape)}")
@@ -100,22 +109,25 @@ def distance(matrix: AttentionMatrix) -> Tensor:
     return (behind + 2 * precise.mass(ahead) * (mean_later - positions * any_later)).mean(-1)
 
 
-def effective_keys(matrix: AttentionMatrix) -> Tensor:
+def effective_keys(matrix: Any) -> Tensor:
     """Mean effective number of keys that a query looks at, exp of its entropy (Hill 1973, the number of order 1)."""
+    matrix = as_attention(matrix)
     return matrix.entropy().exp().mean(-1)
 
 
-def padding_share(matrix: AttentionMatrix, lengths: Tensor | Sequence[int]) -> Tensor:
+def padding_share(matrix: Any, lengths: Tensor | Sequence[int], side: Side = "right") -> Tensor:
     """Share of the attention that goes to padding: 0 where the mask does its work.
 
     Args:
         matrix: (N, ..., L, S).
         lengths: (N,) integers, the real keys of each sequence.
+        side: where the padding is, as ``masks.padding``.
     """
-    return matrix.mass(~masks.padding(lengths, matrix.shape[-1])).mean(-1)
+    matrix = as_attention(matrix)
+    return matrix.mass(~masks.padding(lengths, matrix.shape[-1], side)).mean(-1)
 
 
-def _length(matrix: AttentionMatrix, ids: Tensor | Sequence[int]) -> int:
+def _length(matrix: Attention, ids: Tensor | Sequence[int]) -> int:
     queries, keys = matrix.shape[-2:]
     found = torch.as_tensor(ids).shape
     if queries != keys or not found or found[-1] != keys:

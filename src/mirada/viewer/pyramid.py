@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mirada.viewer.given import GivenWeights
+from mirada.dense import DenseAttention
 from mirada.viewer.scene import Matrix
 
 _BAND = 2048  # queries at a time, so that memory stays small at any length
@@ -53,7 +53,7 @@ def level(matrix: Matrix, cell: int, cancelled: Callable[[], bool] = lambda: Fal
 def _band(matrix: Matrix, cell: int, start: int, stop: int) -> Tensor:
     """Some rows of a level; where a mask hides whole columns from them, nothing is computed."""
     keys = matrix.shape[-1]
-    mask = None if isinstance(matrix, GivenWeights) or stop - start == matrix.shape[-2] else matrix.mask
+    mask = None if isinstance(matrix, DenseAttention) or stop - start == matrix.shape[-2] else matrix.mask
     first, after = (0, keys) if mask is None else mask.keys_seen(start, stop, keys)
     if first >= after:
         return torch.zeros(*matrix.shape[:-2], cells(stop - start, cell), cells(keys, cell))

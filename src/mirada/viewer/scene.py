@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirada.dense import DenseAttention
 from mirada.masks import is_causal
 from mirada.masks.views import Part
 from mirada.matrix import AttentionMatrix
-from mirada.viewer.given import GivenWeights
 from mirada.viewer.image import Picture, as_picture
 
-Matrix = AttentionMatrix | GivenWeights
+Matrix = AttentionMatrix | DenseAttention
 Labels = Sequence[str] | tuple[Sequence[str], Sequence[str]]
 
 
@@ -123,12 +123,12 @@ def _pairs(what: Any) -> Iterable[tuple[str, Any]]:
     return [("", what)]
 
 
-def _given(weights: Tensor) -> GivenWeights:
+def _given(weights: Tensor) -> DenseAttention:
     if weights.ndim < 2 or not weights.is_floating_point():
         raise ValueError(
             f"what: weights must be a floating tensor (..., L, S), got {weights.dtype} of {tuple(weights.shape)}"
         )
-    return GivenWeights(weights.detach().float())
+    return DenseAttention(weights.detach().float())
 
 
 def _layer(
@@ -164,7 +164,7 @@ _CHECKED = 1 << 24  # weights: more are not formed before anything is shown
 def _not_finite(name: str, matrix: Matrix) -> Iterable[str]:
     """Where the first weight stands that is NaN or infinite, and how many rows hold one."""
     heads, queries, keys = matrix.shape
-    if isinstance(matrix, GivenWeights):
+    if isinstance(matrix, DenseAttention):
         bad = ~matrix.weights.isfinite().all(-1)
     elif matrix.query.isfinite().all() and matrix.key.isfinite().all() and not getattr(matrix.mask, "additive", False):
         return
@@ -191,8 +191,8 @@ def _item(item: int | tuple[int, ...], leading: tuple[int, ...], name: str) -> t
 
 
 def _one_head(matrix: Matrix) -> Matrix:
-    if isinstance(matrix, GivenWeights):
-        return GivenWeights(matrix.weights[None])
+    if isinstance(matrix, DenseAttention):
+        return DenseAttention(matrix.weights[None])
     mask = matrix.mask
     if mask is not None and not is_causal(mask):
         mask = Part(mask, 0, 0)  # it is fitted already, and must not be fitted again
