@@ -81,6 +81,18 @@ def test_train_writes_a_run_with_the_settings_that_were_typed(squares):
     assert {path.name for path in squares.iterdir()} >= {"settings.json", "model.safetensors", "metrics.jsonl"}
 
 
+def test_train_draws_the_pictures(squares, capsys):
+    drawn = {path.name for path in (squares / "plots").iterdir()}
+    assert main(["plot", str(squares)]) == 0
+    assert {Path(line).name for line in capsys.readouterr().out.splitlines()} == drawn
+
+
+def test_under_torchrun_one_process_answers(squares):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "mirada"]
+    done = subprocess.run([*launcher, "evaluate", squares], capture_output=True, text=True, timeout=120, check=True)
+    assert [line.split()[0] for line in done.stdout.splitlines()].count("split") == 1
+
+
 def test_evaluate_repeats_what_training_reported(pixels, capsys):
     assert main(["evaluate", str(pixels)]) == 0
     rows = {row.split()[0]: row.split()[1:] for row in capsys.readouterr().out.splitlines()}

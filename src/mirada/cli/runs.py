@@ -1,4 +1,7 @@
-"""`mirada evaluate`, `mirada predict` and `mirada plot`: what can be asked of a run."""
+"""`mirada evaluate`, `mirada predict` and `mirada plot`: what can be asked of a run.
+
+Under torchrun the first process alone answers: there is little to share out, and one answer is wanted.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from mirada import experiment
+from mirada.training.processes import is_launched_first
 
 RunFolder = Annotated[Path, Parameter(help="Folder that keeps the run.")]
 
 
 def evaluate(run: RunFolder, /) -> None:
     """Measure a run again: its best weights on every split that was held out."""
+    if not is_launched_first():
+        return
     measured = experiment.load(run).evaluate()
     kinds = list(dict.fromkeys(kind for metrics in measured.values() for kind in metrics))
     table = Table("split", *kinds, box=None, padding=(0, 2, 0, 0))
@@ -30,6 +36,8 @@ def predict(
     *inputs: Annotated[str, Parameter(help="What to ask about, as the system takes it.", allow_leading_hyphen=True)],
 ) -> None:
     """Ask a run about inputs, and see where it looks."""
+    if not is_launched_first():
+        return
     asked = experiment.load(run)
     text, figure = asked.predict(inputs)
     print(text)
@@ -38,5 +46,7 @@ def predict(
 
 def plot(run: RunFolder, /) -> None:
     """Draw the pictures of a run."""
+    if not is_launched_first():
+        return
     for path in experiment.load(run).plot():
         print(path)

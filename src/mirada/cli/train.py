@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from mirada import experiment, systems
 from mirada.cli.options import spelt_out
+from mirada.training.processes import is_launched_first
 
 app = App(name="train", help="Train a system and keep the run in a folder.")
 
@@ -21,7 +22,10 @@ def _command(name: str) -> Callable[..., Any]:
         resume: Annotated[bool, Parameter(help="Go on with the run in that folder.", negative="")] = False,
         **given: Any,
     ) -> None:
-        experiment.train(name, out=out, resume=resume, **given)
+        run = experiment.train(name, out=out, resume=resume, **given)
+        if is_launched_first():
+            for path in run.plot():
+                print(path)
 
     return spelt_out(train, systems.get(name).Settings)
 

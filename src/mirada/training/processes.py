@@ -85,6 +85,11 @@ def is_first() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
+def is_launched_first() -> bool:
+    """Whether this process is the first that torchrun started, or the only one; asked before they are joined."""
+    return os.environ.get("RANK", "0") == "0" or not dist.is_torchelastic_launched()
+
+
 def wait() -> None:
     """Wait until every process is here."""
     if dist.is_initialized():
