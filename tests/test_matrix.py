@@ -338,6 +338,21 @@ def test_half_precision_forms_its_scores_in_float32(dtype: torch.dtype):
         torch.testing.assert_close(found.double(), wanted, atol=ulp, rtol=0)
 
 
+@pytest.mark.parametrize("wants_gradient", [False, True])
+@given(data=st.data())
+def test_statistics_are_the_questions_asked_one_by_one(wants_gradient: bool, data):
+    problem = data.draw(problems(torch.float64))
+    problem.query.requires_grad_(wants_gradient)
+    matrix = problem.matrix
+    *_, queries, keys = matrix.shape
+    found = matrix.statistics(bins=3)
+    torch.testing.assert_close(found.logsumexp, matrix.logsumexp())
+    torch.testing.assert_close(found.entropy, matrix.entropy(), atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(found.received, matrix.received())
+    torch.testing.assert_close(found.map, matrix.tile((0, queries), (0, keys), (min(3, queries), min(3, keys))))
+    assert found.entropy.requires_grad == wants_gradient
+
+
 def test_products_beyond_what_float16_holds():
     query = torch.full((3, 4), 200.0, dtype=torch.float16)
     key = torch.stack([query[0], query[0] * 0.5])

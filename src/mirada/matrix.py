@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from mirada import binning, checks, kernels
 from mirada.dense import DenseAttention, merged
 from mirada.kernels import Scores, direct, normalisers, plain
 from mirada.kernels.autocast import cast
+from mirada.kernels.statistics import in_one_pass
 from mirada.masks import Mask, as_mask
 
 __all__ = ["AttentionMatrix", "attention"]
@@ -38,6 +39,15 @@ _SMALL = 1 << 18  # weights: a rectangle of so few is formed outright
 _MANY = 1 << 22  # weights: in fewer, a band at a time is no gain over the fused kernel
 _NEAR = 1 << 18  # numbers of a head's keys: with more, the time of bands was seen to double from one run to the next
 _BINS = 16  # in one product at the least, however narrow the keys
+
+
+class Statistics(NamedTuple):
+    """What `AttentionMatrix.statistics` gives."""
+
+    logsumexp: Tensor  # (..., L)
+    entropy: Tensor  # (..., L), nats
+    received: Tensor  # (..., S)
+    map: Tensor  # (..., bins, bins), or as many as there are queries and keys
 
 
 class AttentionMatrix:
@@ -158,6 +168,25 @@ class AttentionMatrix:
             return found.to(self.dtype)
         ones = self.query.new_ones(self._scores.queries, 1)
         return (self.T @ ones)[..., 0]
+
+    def statistics(self, bins: int = 64) -> Statistics:
+        """Log-normalisers, entropy, attention received and a map of bins × bins, in one pass. Differentiable."""
+        queries, keys = self.shape[-2:]
+        r, c = min(bins, queries), min(bins, keys)
+        if bins < 1:
+            raise ValueError(f"bins must be at least 1, got {bins}")
+        if r == 0 or c == 0:
+            empty = self.query.new_zeros(*self._scores.leading, r, c)
+            return Statistics(self.logsumexp(), self.entropy(), self.received(), empty)
+        learned = self.mask is not None and self.mask.requires_grad
+        if torch.is_grad_enabled() and (learned or self.query.requires_grad or self.key.requires_grad):
+            picture = self.tile((0, queries), (0, keys), (r, c))
+            return Statistics(self.logsumexp(), self.entropy(), self.received(), picture)
+        bin_of_each = binning.of_positions(queries, r).to(self.device)
+        logsumexp, entropy, sums = in_one_pass(self._fine(), bin_of_each, r)
+        means = binning.sum_columns(sums, c) / bin_of_each.bincount(minlength=r)[:, None].to(sums)
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        return Statistics(logsumexp.to(dtype), entropy.to(dtype), sums.sum(-2).to(self.dtype), means.to(self.dtype))
 
     def group_mass(self, groups: Tensor) -> Tensor:
         """How much of each query's attention goes to each group of keys: (..., L, number of groups). Differentiable.
