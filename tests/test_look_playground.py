@@ -304,7 +304,7 @@ def test_the_page_follows_what_is_typed_written_and_switched_off(browser, views)
         page.locator(".cut-edge").wait_for()
         server.stop()
         box.fill("the dog")
-        page.get_by_text("The server has ended").wait_for()
+        page.get_by_text("The server has ended").first.wait_for()
     finally:
         page.close()
         server.stop()
