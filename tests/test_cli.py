@@ -57,7 +57,7 @@ def pixels(tmp_path_factory) -> Path:
 def test_systems_lists_the_five(capsys):
     assert main(["systems"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[:5]] == ["pixels", "patches", "walkthrough", "squares", "counting"]
+    assert [line.split()[0] for line in lines[:5]] == ["walkthrough", "counting", "pixels", "patches", "squares"]
 
 
 @pytest.mark.parametrize("name", ["pixels", "patches", "squares", "counting"])

@@ -41,7 +41,7 @@ def edit(run: Run, **changes: Any) -> None:
 
 def test_a_system_is_found_by_its_file_alone() -> None:
     assert "line" in systems.names()
-    assert systems.names()[0] == "pixels"
+    assert systems.names()[0] == "walkthrough"
     assert systems.get("line").SUMMARY
 
 

@@ -242,3 +242,9 @@ def test_the_attention_of_one_head_has_no_value_layer():
     assert isinstance(layer, CrossAttention)
     assert math.prod(layer.key.weight.shape) == 4
     assert not list(layer.value.parameters())
+
+
+@pytest.mark.parametrize("kind", ["none", "single"])
+def test_heads_are_refused_where_attention_ignores_them(kind):
+    with pytest.raises(ValueError, match=f"heads=7: attention='{kind}' has no such option; use multihead"):
+        Settings(attention=kind, heads=7)

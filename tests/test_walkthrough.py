@@ -78,7 +78,7 @@ def test_in_a_batch_each_sequence_has_its_own_padding_and_nothing_to_see_gives_z
 
 
 def test_the_slip_of_the_fill_hides_nothing(example):
-    right, wrong = example["slip-fill"].panels
+    right, wrong, _ = example["slip-fill"].panels
     assert percents(right) == PADDING_PERCENTS
     # By hand: e^0.0285, e^0.0735, e^0.1185, e^0.1635 and e^0, over their sum.
     assert percents(wrong)[0] == [19, 20, 21, 22, 18]
@@ -87,7 +87,7 @@ def test_the_slip_of_the_fill_hides_nothing(example):
 
 
 def test_the_slip_of_the_dimension_lets_sequences_compete(example):
-    right, wrong, sums = example["slip-dimension"].panels
+    right, wrong, _, sums = example["slip-dimension"].panels
     assert percents(right) == PADDING_PERCENTS
     # Keys 0 and 1 are seen by two equal sequences, 2 and 3 by one, 4 by none.
     assert wrong.numbers[0, :4].tolist() == [0.5, 0.5, 1.0, 1.0]
@@ -267,3 +267,17 @@ def test_it_is_found_among_the_systems():
 
     assert systems.get("walkthrough") is walkthrough
     assert walkthrough.SUMMARY
+
+
+def test_slip_of_the_fill_as_written_uncovers_the_padding():
+    written = walk()["slip-fill"].panels[2].numbers
+    torch.testing.assert_close(written[0], torch.tensor([0.2046, 0.1989, 0.1989, 0.1989, 0.1989]), atol=5e-5, rtol=0)
+
+
+def test_softmax_over_a_batch_of_one_gives_ones():
+    panels = {panel.title: panel.numbers for panel in walk()["slip-dimension"].panels}
+    assert torch.equal(panels["over a batch of one: wrong"], torch.ones(5, 5))
+
+
+def test_slip_of_the_fill_without_padding_names_no_padded_key():
+    assert "Here no key is padded" in walk(Settings(padding=0))["slip-fill"].explanation

@@ -9,14 +9,14 @@ from types import ModuleType
 from mirada.training.settings import did_you_mean
 
 # The order in which the lessons build on each other; any other system follows by its name.
-_LESSONS = ("pixels", "patches", "walkthrough", "squares", "counting")
+_LESSONS = ("walkthrough", "counting", "pixels", "patches", "squares")
 
 
 def names() -> list[str]:
     """The names of the systems, in the order of the lessons; imports none of them.
 
     >>> names()[0]
-    'pixels'
+    'walkthrough'
     """
     found = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
     return [name for name in _LESSONS if name in found] + sorted(found.difference(_LESSONS))

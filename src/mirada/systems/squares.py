@@ -69,6 +69,8 @@ class Settings(Recipe):
         for name in ("batch_size", "heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: at least 1 is needed")
+        if self.attention != "multihead" and self.heads != type(self).heads:
+            raise ValueError(f"heads={self.heads}: attention={self.attention!r} has no such option; use multihead")
         if self.model_seed is None:
             # Written into the settings, so that a run's folder says which draw it was.
             object.__setattr__(self, "model_seed", 1 if self.variable_length else 23)

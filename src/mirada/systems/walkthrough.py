@@ -190,7 +190,7 @@ def walk(settings: Settings | None = None) -> Walk:
         _percents(first),
         _context(first[settings.mask], settings.mask),
         _same_for_a_batch(batch, lengths),
-        _slip_of_the_fill(first["padding"]),
+        _slip_of_the_fill(first["padding"], first["no-peek"]),
         _slip_of_the_dimension(batch),
         _why_scale(),
     )
@@ -279,35 +279,44 @@ def _same_for_a_batch(batch: Trace, lengths: list[int]) -> Step:
     return Step("batch", "The same for a batch", said, tuple(panels))
 
 
-def _slip_of_the_fill(seen: Trace) -> Step:
-    # The reference fills with −1e-9. It looks like −1e9, but it is as good as 0, and e⁰ is 1: the hidden key is seen as
-    # though its score were 0. −∞ can't be mistyped, and no score is below it.
+def _slip_of_the_fill(seen: Trace, causal: Trace) -> Step:
+    # The original write-up of this lesson fills with −1e-9. It looks like −1e9, but it is as good as 0, and e⁰ is 1:
+    # the hidden key is seen as though its score were 0. −∞ can't be mistyped, and no score is below it.
     slipped = torch.softmax(seen.scaled.masked_fill(seen.hidden, -1e-9), dim=-1)
-    leaked = float(slipped[seen.hidden].max()) if seen.hidden.any() else 0.0
-    said = (
-        "A mistake of one sign: −1e-9 in place of −1e9 or −∞. It is a score of 0 and hides nothing: a key that nobody "
-        f"may see gets up to {leaked:.0%} of the attention, and no error tells.".replace("%", " %")
-    )
+    # As the write-up ran it: the padding by −1e9, then the causal mask by −1e-9 over it, which uncovers padded keys
+    # too.
+    written = torch.softmax(seen.scaled.masked_fill(seen.hidden, -1e9).masked_fill(causal.hidden, -1e-9), dim=-1)
+    said = "A mistake of one sign: −1e-9 in place of −1e9 or −∞. It is a score of 0 and hides nothing"
+    if seen.hidden.any():
+        leaked = f"{float(slipped[seen.hidden].max()):.0%}".replace("%", " %")
+        said += f": a padded key gets up to {leaked} of the attention, and no error tells."
+    else:
+        said += ". Here no key is padded, so the padding mask shows no difference."
+    said += " In the last matrix the padding has −1e9, and the future then −1e-9 over it."
     panels = (
         _shares("filled with −∞: right", seen, "percents"),
         Panel("filled with −1e-9: wrong", slipped, values="percents"),
+        Panel("−1e9, then −1e-9 over it: wrong", written),
     )
     return Step("slip-fill", "A slip: a fill that hides nothing", said, panels)
 
 
 def _slip_of_the_dimension(batch: Trace) -> Step:
-    # The reference names no dimension. torch then takes the first of three, the batch, and sequences share out 1 among
-    # each other; where none of them may look it is 0/0. On a single matrix the same line is right, so tests pass.
+    # The original write-up of this lesson names no dimension. torch then takes the first of three, the batch, and
+    # sequences share out 1 among each other; where none of them may look it is 0/0. On a single matrix the same line is
+    # right, so tests pass.
     slipped = torch.softmax(batch.masked, dim=0)
     said = (
         "With no dimension named, torch takes the softmax of (N, L, S) over N: the sequences of a batch, which have "
         "nothing to do with each other, compete, and a row no longer adds up to 1. A key that none of them may see "
-        "gets 0/0, NaN. Here is the first sequence."
+        "gets 0/0, NaN. Here is the first sequence. In a batch of one, "
+        "each weight competes with itself alone: all are 1."
     )
     sums = torch.stack([batch.weights[0].sum(-1), slipped[0].nansum(-1)])
     panels = (
         _shares("over the keys: right", batch[0], "percents"),
         Panel("over the batch: wrong", slipped[0], values="percents"),
+        Panel("over a batch of one: wrong", torch.softmax(batch.scaled[:1], dim=0)[0]),
         Panel("rows add up to (NaN aside)", sums, rows=("right", "wrong"), columns="query", values="percents"),
     )
     return Step("slip-dimension", "A slip: softmax over the wrong dimension", said, panels)
