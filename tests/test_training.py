@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -419,3 +420,13 @@ def test_processes_that_begin_with_another_state_are_refused(tmp_path: Path) -> 
     assert "process 1 begins with another resume.pt than process 0" in done.stderr
     assert before == {file.name: file.read_bytes() for file in (tmp_path / "0").iterdir()}
     assert not (tmp_path / "1").exists()
+
+
+def test_a_process_that_is_killed_ends_the_others_in_one_line(tmp_path: Path) -> None:
+    since = time.monotonic()
+    done = python(str(SCRIPTS / "train.py"), str(tmp_path / "run"), '{"epochs": 1000000}', "--die", torchrun=True)
+    assert done.returncode != 0
+    assert time.monotonic() - since < 60
+    assert "another process of this training ended, so this one ends too" in done.stderr
+    assert not (tmp_path / "run" / ".lock").exists()
+    assert Folder(tmp_path / "run").state()
