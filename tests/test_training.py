@@ -273,6 +273,7 @@ def test_steps_must_tell_the_truth(tmp_path: Path, steps: int, words: str) -> No
         ("patience", 0),
         ("seed", -1),
         ("threads", 100_000),
+        ("epochs", 10**12),
     ],
 )
 def test_a_recipe_names_what_it_can_not_take(field: str, value: float) -> None:

@@ -63,8 +63,9 @@ class Recipe:
         if self.threads is not None and self.threads > _THREADS:
             raise ValueError(f"threads={self.threads}: at most {_THREADS} can be had here")
         for name, most in _MOST.items():
-            if not 1 <= getattr(self, name, 1) <= most:
-                raise ValueError(f"{name}={getattr(self, name)}: a whole number from 1 to {most} is needed")
+            value = getattr(self, name, 1)
+            if not 1 <= value <= most:
+                raise ValueError(f"{name}={value}: at {'least 1' if value < 1 else f'most {most}'} is needed")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed}: a whole number from 0 up is needed")
 
