@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,9 +24,9 @@ def close(found: Tensor, wanted: list) -> None:
     torch.testing.assert_close(found.detach().squeeze(), torch.tensor(wanted), rtol=0, atol=5.1e-5)
 
 
-def model(kind: str, *, heads: int = 3) -> EncoderDecoder:
+def model(kind: str, **options: Any) -> EncoderDecoder:
     torch.manual_seed(0)
-    settings = Settings(attention=kind, heads=heads)  # pyright: ignore[reportArgumentType]
+    settings = Settings(attention=kind, **options)  # pyright: ignore[reportArgumentType]
     return squares.build(settings, squares.load(settings))
 
 
@@ -139,6 +140,61 @@ def test_teaching_feeds_the_true_point_half_the_time(kind):
     assert min(times.values()) > 60
 
 
+@pytest.mark.parametrize(("forcing", "taught"), [(0.0, False), (1.0, True)])
+def test_teacher_forcing_never_and_always(forcing, taught):
+    net = model("single", teacher_forcing=forcing)
+    source, lengths, target = torch.randn(4, 2, 2), torch.full((4,), 2), torch.randn(4, 2, 2)
+    states, state, point, mask = net.encode(source, lengths)
+    memory = net.decoder.remember(states)
+    first, state, _ = net.decoder(point, state, memory, mask)
+    wanted, _, _ = net.decoder(target[:, :1] if taught else first, state, memory, mask)
+    for _ in range(20):
+        torch.testing.assert_close(net(source, lengths, target)[0][:, 1:], wanted)
+
+
+@pytest.mark.parametrize("score", ["scaled", "general", "additive"])
+def test_each_score_gives_the_weights_of_its_own_layer(score):
+    net = model("single", score=score, hidden=3, project_values=True)
+    source, lengths = torch.randn(4, 2, 2), torch.full((4,), 2)
+    points, weights = net(source, lengths)
+    assert points.shape == (4, 2, 2)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(4, 2))
+    assert net.decoder.attention.score == ("dot" if score == "scaled" else score)
+    assert net.encoder.hidden_size == 3
+    assert isinstance(net.decoder.attention.value, nn.Linear)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"attention": "none", "heads": 7}, "heads=7"),
+        ({"attention": "single", "heads": 2}, "heads=2"),
+        ({"attention": "none", "score": "general"}, "score='general'"),
+        ({"attention": "multihead", "project_values": True}, "project_values=True"),
+        ({"teacher_forcing": 1.5}, "teacher_forcing=1.5"),
+        ({"hidden": 0}, "hidden=0"),
+    ],
+)
+def test_an_option_that_the_model_would_ignore_is_refused(options, named):
+    with pytest.raises(ValueError, match=named):
+        Settings(**options)
+
+
+def test_the_direction_of_a_walk_is_the_sign_of_its_area():
+    data = squares.load(Settings()).train
+    x, y = torch.cat([data.source, data.target], 1).unbind(-1)  # (N, 4) each
+    area = (x * y.roll(-1, 1) - x.roll(-1, 1) * y).sum(1)  # the shoelace formula: negative where clockwise
+    assert torch.equal(area < 0, data.clockwise)
+
+
+def test_by_default_each_point_of_the_first_training_square_attends_to_one_corner(tmp_path):
+    run = mirada.train("squares", out=tmp_path / "run", progress=False)
+    train = run.data.train
+    with torch.no_grad():
+        _, weights = run.model(train.source[:1], train.lengths[:1])
+    assert weights[0].amax(-1).min() >= 0.9
+
+
 def test_no_teaching_when_measured():
     net = model("single").eval()
     batch = torch.randn(4, 2, 2), torch.full((4,), 2), torch.randn(4, 2, 2)
@@ -196,7 +252,7 @@ def test_predict(run):
     assert f"{points[0, 0, 0]:.2f}" in text.splitlines()[2]
     maps = {"none": 0, "single": 1, "multihead": 3}[run.settings.attention]
     assert len(figure.axes) == 1 + maps
-    assert text.count("looks") == 2 * maps
+    assert text.count("attends") == 2 * maps
 
 
 @pytest.mark.parametrize(
@@ -218,7 +274,7 @@ def test_bad_corners(run, inputs, words):
 
 def test_settings_out_of_range():
     with pytest.raises(ValueError, match="heads=0: at least 1"):
-        Settings(heads=0)
+        Settings(attention="multihead", heads=0)
     with pytest.raises(ValueError, match="batch_size=0: at least 1"):
         Settings(batch_size=0)
 

@@ -23,6 +23,8 @@ class Squares:
     """(N,) int64: how many points of each source are real."""
     target: Tensor
     """(N, 2, 2) float32: the next two points."""
+    clockwise: Tensor
+    """(N,) bool: the direction of each walk."""
 
 
 def generate(count: int, random: RandomState, *, variable_length: bool = False, noise: float = 0.1) -> Squares:
@@ -31,7 +33,7 @@ def generate(count: int, random: RandomState, *, variable_length: bool = False, 
     Args:
         count: how many.
         random: gives every draw. NumPy keeps the numbers of this generator for good, so a seed means the same squares
-            everywhere, and those of the reference: 256 of them are few, and what is learned from them depends on which.
+            everywhere, and those of the original write-up: 256 are few, and what is learned from them depends on which.
         variable_length: sources of 2 to 4 points, padded with zeros to 4 (S = 4), in place of always 2 (S = 2).
         noise: standard deviation of what is added to each coordinate. A corner that is passed again, after a source of
             3 or 4, gets noise of its own.
@@ -57,4 +59,5 @@ def generate(count: int, random: RandomState, *, variable_length: bool = False, 
         source=points[:, :longest].masked_fill(~real[..., None], 0.0),
         lengths=lengths,
         target=points[torch.arange(count)[:, None], following],
+        clockwise=torch.from_numpy(forth).bool(),
     )
