@@ -58,7 +58,7 @@ def pixels_epoch(data_dir: Path, rates: Rates) -> Work:
     """An epoch: 3,125 steps of 16, then 10,000 images to validate with. The others do a part of it."""
     system = systems.get("pixels")
     data = system.load(system.Settings(data="mnist", data_dir=data_dir))
-    mean, scale = system.statistics(data.train[0], "reference")
+    mean, scale = system.statistics(data.train[0], "writeup")
     steps, images = 30, 96
 
     def part(model: torch.nn.Module) -> Callable[[], None]:

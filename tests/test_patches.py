@@ -41,14 +41,22 @@ def digits() -> Images:
 # --- data ---
 
 
-def test_the_recipe_of_the_reference():
-    settings = patches.Settings()
+def test_the_recipe_of_the_write_up_and_the_one_for_few_images():
+    settings = patches.Settings(data="mnist")
     assert (settings.epochs, settings.learning_rate, settings.batch_size, settings.schedule) == (
         5,
         0.003,
         64,
         "constant",
     )
+    few = patches.Settings()
+    assert (few.epochs, few.schedule) == (30, "onecycle")
+
+
+@pytest.mark.parametrize("options", [{"model": "mlp", "heads": 4}, {"model": "mlp", "patch": 2}, {"blocks": 2}])
+def test_an_option_that_the_model_would_ignore_is_refused(options):
+    with pytest.raises(ValueError, match=list(options)[-1]):
+        patches.Settings(**options)
 
 
 def test_an_epoch_takes_every_image_once(digits):
@@ -182,8 +190,8 @@ def test_every_model_learns_a_batch_by_heart(digits, model):
 
 @pytest.mark.parametrize("name", ["batch_size", "patch", "heads", "blocks"])
 def test_numbers_below_one_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name}=0: at least 1"):
-        patches.Settings(**{name: 0})
+    with pytest.raises(ValueError, match=rf"{name}=0: .*\b1\b"):
+        patches.Settings(model="block", **{name: 0})
 
 
 def test_a_patch_that_does_not_divide_the_image():

@@ -51,7 +51,7 @@ def run(settings, data) -> Any:
 
 def test_the_recipe_of_the_reference(settings):
     assert (settings.epochs, settings.learning_rate, settings.batch_size) == (128, 0.01, 16)
-    assert (settings.scaling, settings.schedule, settings.seed) == ("reference", "constant", 42)
+    assert (settings.scaling, settings.schedule, settings.seed) == ("writeup", "constant", 42)
 
 
 def test_five_sixths_train_and_a_sixth_validates(data):
@@ -79,7 +79,7 @@ def test_held_out_and_test_images_come_once_each(settings, data):
 def test_statistics_by_hand():
     # Two pixels, two images: means 10 and 100; deviations ±10 and ±100, so variances 200 and 20,000 (of a sample).
     images = torch.tensor([[[0, 0]], [[20, 200]]], dtype=torch.uint8)
-    mean, scale = pixels.statistics(images, "reference")
+    mean, scale = pixels.statistics(images, "writeup")
     assert mean.tolist() == [[10.0, 100.0]]
     assert scale.item() == pytest.approx(19_800 / math.sqrt(2))
     assert pixels.statistics(images, "std")[1].item() == pytest.approx(math.sqrt((2 * 100 + 2 * 10_000) / 3))

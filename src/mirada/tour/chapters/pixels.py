@@ -114,7 +114,7 @@ def chapter(run: Run) -> Chapter:
             Next(
                 steps=(
                     (
-                        "mirada train pixels --scaling std --epochs 30",
+                        "mirada train pixels",
                         "This run. Look at the bits by epoch: when does validation stop getting better?",
                     ),
                     (
