@@ -49,7 +49,9 @@ def run(settings, data) -> Any:
 # --- data ---
 
 
-def test_the_recipe_of_the_reference(settings):
+def test_the_recipe_of_the_write_up_and_the_one_for_few_images(settings):
+    assert (settings.epochs, settings.scaling) == (30, "std")
+    settings = pixels.Settings(data="mnist")
     assert (settings.epochs, settings.learning_rate, settings.batch_size) == (128, 0.01, 16)
     assert (settings.scaling, settings.schedule, settings.seed) == ("writeup", "constant", 42)
 

@@ -273,9 +273,9 @@ def test_bad_corners(run, inputs, words):
 
 
 def test_settings_out_of_range():
-    with pytest.raises(ValueError, match="heads=0: at least 1"):
+    with pytest.raises(ValueError, match=r"heads=0: .*\b1\b"):
         Settings(attention="multihead", heads=0)
-    with pytest.raises(ValueError, match="batch_size=0: at least 1"):
+    with pytest.raises(ValueError, match=r"batch_size=0: .*\b1\b"):
         Settings(batch_size=0)
 
 
@@ -298,9 +298,3 @@ def test_the_attention_of_one_head_has_no_value_layer():
     assert isinstance(layer, CrossAttention)
     assert math.prod(layer.key.weight.shape) == 4
     assert not list(layer.value.parameters())
-
-
-@pytest.mark.parametrize("kind", ["none", "single"])
-def test_heads_are_refused_where_attention_ignores_them(kind):
-    with pytest.raises(ValueError, match=f"heads=7: attention='{kind}' has no such option; use multihead"):
-        Settings(attention=kind, heads=7)

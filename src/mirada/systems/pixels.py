@@ -57,7 +57,7 @@ class Settings(Recipe):
     batch_size: int = 16
     """Images in a step, drawn with replacement."""
     split_seed: int = 42
-    """Where the split into training and validation images is drawn from; 46525 is the seed of the method's first author."""
+    """Where the split into training and validation images is drawn from; the method's first author used 46525."""
     scaling: Literal["writeup", "std"] | None = None
     """What the centred pixels are divided by: std: their standard deviation; writeup: the standard deviation of the
     pixels' variances, as the original write-up does. Default: writeup for mnist and fashion, std for digits."""
