@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import mirada
 from attending import Cached, Direct, Layers
-from mirada.watching import statistics
+from mirada.kernels import statistics
 from mirada.watching.statistics import known
 
 

@@ -16,7 +16,7 @@ class Records(Sequence[AttentionRecord]):
 
     ``records[3]`` is the fourth call, ``records["layers.3.attn"]`` the one call of that module.
 
-    >>> import mirada
+    >>> import torch, mirada
     >>> model = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
     >>> with mirada.watch(model) as records:
     ...     context = model(torch.randn(1, 5, 8))
@@ -125,7 +125,7 @@ class Records(Sequence[AttentionRecord]):
         Raises:
             ValueError: no graph; calls that differ in their number of heads.
 
-        >>> import mirada
+        >>> import torch, mirada
         >>> model = torch.nn.MultiheadAttention(8, 2)
         >>> with mirada.watch(model) as records:
         ...     output, _ = model(*[torch.randn(3, 1, 8)] * 3)
