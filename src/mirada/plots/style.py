@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+
+from mirada.storage import write_whole
 
 INK = "#1d2a35"
 FAINT = "#8b979f"
@@ -142,10 +143,6 @@ def save(page: Figure, path: str | Path) -> Path:
             f"path {path} must end in a picture format: {', '.join(f'.{name}' for name in sorted(formats))}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        page.savefig(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    buffer = io.BytesIO()
+    page.savefig(buffer, format=path.suffix[1:])
+    return write_whole(path, buffer.getvalue())

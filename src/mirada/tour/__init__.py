@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from time import perf_counter
 import torch
 
 from mirada import __version__
+from mirada.storage import write_whole
 from mirada.systems.walkthrough import walk
 from mirada.tour import cover
 from mirada.tour.chapters import counting, introduction, mechanism, patches, pixels, squares
@@ -57,7 +57,7 @@ def write(out: str | os.PathLike[str], say: Callable[[str], None] = print) -> Pa
         front = cover.cover(chapters, trained["patches-block"], seconds)
         page = render(front, chapters, seconds=seconds, version=__version__, torch=str(torch.__version__))
         trained.keep()
-    return _replace(out / "index.html", page)
+    return write_whole(out / "index.html", page.encode())
 
 
 @contextmanager
@@ -69,11 +69,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _replace(path: Path, text: str) -> Path:
-    # Beside its place and then renamed: a reader sees the old page or the new one, never half of one.
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as beside:
-        beside.write(text)
-    Path(beside.name).chmod(0o644)
-    return Path(beside.name).replace(path)

@@ -10,7 +10,6 @@ import io
 import json
 import math
 import os
-import secrets
 import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from mirada import __version__
+from mirada.storage import write_whole
 
 try:
     import fcntl
@@ -254,20 +254,12 @@ class Folder:
     def _write(self, name: str, data: bytes) -> Path:
         path = self.path / name
         self._must_be_in_place()
-        # A fresh name, and none that is there already: no link that lies there is followed. The writer's number says
-        # to `_clean` whether somebody still writes it.
-        beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
+            # The process number in the name of the file beside it tells `_clean` whether its writer still runs.
+            write_whole(path, data)
             _settle(path.parent)
         except OSError as error:
-            with suppress(OSError):
-                beside.unlink()
             raise _unwritable(path, error) from None
         return path
 

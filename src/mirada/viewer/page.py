@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from mirada.storage import write_whole
 from mirada.viewer.payload import Prepared
 from mirada.viewer.script import module, part
 
@@ -63,14 +64,7 @@ def write(path: str | os.PathLike[str], text: str) -> Path:
     Raises:
         OSError: the folder isn't there, or can't be written.
     """
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    return write_whole(path, text.encode())
 
 
 def _page(title: str, carried: str, script: str, connect: str = "'none'") -> str:

@@ -1,0 +1,47 @@
+"""A file is written whole or not at all, and nothing that is no file is replaced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mirada.storage import write_whole
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_new_content_takes_the_place_of_the_old_and_nothing_is_left_beside_it(tmp_path):
+    path = tmp_path / "page.html"
+    write_whole(path, b"old")
+    assert write_whole(path, b"new") == path
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["page.html"]
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        write_whole(tmp_path / "pipe", b"page")
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_a_device_is_not_replaced():
+    with pytest.raises(OSError, match="not a regular file"):
+        write_whole(os.devnull, b"page")
+
+
+def test_a_link_is_not_written_through(tmp_path):
+    (tmp_path / "kept").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    write_whole(tmp_path / "link", b"new")
+    assert (tmp_path / "kept").read_bytes() == b"kept"
+
+
+def test_a_folder_that_is_missing_leaves_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "missing" / "page.html", b"page")
+    assert names(tmp_path) == []
