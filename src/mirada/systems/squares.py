@@ -11,7 +11,12 @@ which states of the encoder may the decoder attend to? Test error on a CPU, of w
 So small a model depends on its draw. The default seed, 1, was chosen because with it each predicted point attends to
 one corner: the weights of the first training square are [[0.98, 0.02], [0.95, 0.05]]. With `--seed 42`, the seed of the
 original write-up of this lesson, they are [[0.60, 0.40], [0.55, 0.45]]: as good a prediction (0.016), by a mixture of
-both corners. `--teacher-forcing`, `--score`, `--hidden` and `--project-values` change one part of the model each.
+both corners. `--teacher-forcing`, `--score`, `--hidden` and `--project-values` change one part of the model each (test
+error of one head, one draw each; another seed may order them otherwise):
+
+    --teacher-forcing   0: 0.111    0.5: 0.012    1: 0.101    (never: early errors compound; always: exposure bias)
+    --score             scaled: 0.012    general: 0.093    additive: 0.019
+    --hidden            2: 0.012    3: 0.010
 """
 
 from __future__ import annotations
