@@ -50,7 +50,8 @@ def hold(command: str, says: str, folder: Path, more: tuple[str, ...] = ()) -> N
 
 
 def test_every_system_that_is_trained_has_a_line():
-    trained = [name for name in mirada.systems.names() if name != "walkthrough"]
+    walkthrough, *trained = mirada.systems.names()[:5]  # the lessons come first
+    assert walkthrough == "walkthrough"
     assert {command.split()[2] for command, _ in ROWS} == set(trained)
 
 

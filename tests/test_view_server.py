@@ -329,6 +329,7 @@ def test_the_live_page_shows_the_models_numbers(browser, served):
         canvas.press("ArrowDown")
     page.get_by_text("query 7 ").wait_for()
     page.wait_for_function(f"() => {ROOT}.querySelector('.readout').textContent.startsWith('query 7 ')")
+    page.locator(".map .readout[data-weight]").wait_for()  # absent while the number is on its way
     weight = float(page.locator(".map .readout").get_attribute("data-weight"))
     assert abs(weight - float(matrix().to_dense()[0, 7, 0])) < 1e-6
     page.get_by_role("tab", name="Tokens").click()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -70,9 +72,31 @@ def joined(place: torch.device) -> Iterator[None]:
     store = dist.PrefixStore(f"mirada/{next(_groups)}", store)  # pyright: ignore[reportPrivateImportUsage] - likewise
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
     try:
-        yield
+        with _stopped_by_name():
+            yield
     finally:
         dist.destroy_process_group()
+
+
+class StoppedError(RuntimeError):
+    """torchrun asked this process to end, since another one did."""
+
+
+@contextmanager
+def _stopped_by_name() -> Iterator[None]:
+    # torchrun sends SIGTERM to the processes that are left as soon as one has ended; by itself that ends them silently,
+    # whichever comes first: the signal, or the broken connection that gloo reports.
+    def stop(number: int, frame: object) -> None:
+        raise StoppedError("stopped by torchrun")
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set a handler
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def count() -> int:
@@ -119,7 +143,9 @@ def must_agree(values: Mapping[str, str], folder: str) -> None:
 
 
 def is_lost_peer(error: Exception) -> bool:
-    """Whether an error tells that another process is gone, in the words of gloo or NCCL."""
+    """Whether an error tells that another process is gone: torchrun's signal, or the words of gloo or NCCL."""
+    if isinstance(error, StoppedError):
+        return True
     told = r"gloo|nccl|closed by peer|reset by peer|connection (closed|refused)|broken pipe"
     return isinstance(error, RuntimeError) and re.search(told, str(error), re.IGNORECASE) is not None
 
