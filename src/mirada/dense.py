@@ -155,7 +155,8 @@ class DenseAttention:
         rule = as_mask(mask)
         if rule is None:
             raise TypeError("mask must be a mask or a tensor, got None")
-        return rule.materialise(tuple(self.shape[:-2]), *self.shape[-2:], self.device)
+        queries, keys = self.shape[-2:]
+        return rule.materialise(tuple(self.shape[:-2]), queries, keys, self.device)
 
 
 def merged(mass: Tensor, queries: Tensor) -> DenseAttention:

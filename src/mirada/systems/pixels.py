@@ -164,7 +164,7 @@ class Pixels(nn.Module):
 
 def build(settings: Settings, data: Data) -> Pixels:
     """The model, with the statistics of the training images."""
-    mean, scale = statistics(data.train[0], settings.scaling)
+    mean, scale = statistics(data.train[0], settings.scaling or "writeup")
     return Pixels(mean, scale, len(data.images.classes))
 
 

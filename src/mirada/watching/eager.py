@@ -50,8 +50,9 @@ _MOVES = (
     *("view", "reshape", "flatten", "unflatten", "ravel", "expand", "narrow", "select", "view_as", "reshape_as"),
     *("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "__getitem__"),
 )
-_VIEWS = {Tensor.mT.__get__: "mT", Tensor.T.__get__: "T", Tensor.H.__get__: "H", Tensor.mH.__get__: "mH"}
-_EXPOSED = Tensor.data.__get__
+# What a function mode is handed where a property of a tensor is read; the stubs call these properties tensors.
+_VIEWS = {vars(torch._C.TensorBase)[name].__get__: name for name in ("mT", "T", "H", "mH")}
+_EXPOSED = vars(torch._C.TensorBase)["data"].__get__
 _PRODUCTS = ("matmul", "bmm", "mm", "mv", "__matmul__", "__rmatmul__", "linear", "einsum", "baddbmm", "addmm")
 _SOFTMAX = ("softmax", "_softmax", "special_softmax", "softmin", "gumbel_softmax", "log_softmax")
 _COMPARED = 1 << 20  # weights: up to so many are compared whole, and more where torch doesn't count the writes
@@ -370,7 +371,7 @@ class Eager:
         given = dict(zip(("input", "mask", "value"), args, strict=False)) | kwargs
         tensor, mask, value = given.get("input", given.get("self")), given["mask"], given["value"]
         note = self._note(tensor, 1 if out is tensor else 0)
-        if note is None:
+        if note is None or not isinstance(tensor, Tensor):
             return
         if note.kind != "scores" and out is not tensor:
             self._other(name, (tensor,), {}, out)
@@ -526,6 +527,7 @@ class Eager:
             if name in ("view", "reshape", "flatten"):
                 self._fold(tensor, out)
             return
+        assert isinstance(tensor, Tensor)  # nothing else is noted
         probe = probe_of(tensor.shape)
         try:
             after = func(probe, *args[1:], **kwargs) if args else func(**{**kwargs, next(iter(kwargs)): probe})
@@ -691,11 +693,12 @@ class Eager:
         if note.layout[dim] != (note.key,) or gates:
             return None
         assert note.value is not None
-        rows = self._rows(note, [m for m in range(len(note.layout) - 1) if note.value.shape[m] == 1])
+        shape = note.value.shape
+        rows = self._rows(note, [m for m in range(len(note.layout) - 1) if shape[m] == 1])
         note = replace(note, layout=note.layout[:-1], kind="weights")
         keep = bool(given.get("keepdim"))
         at = [m for m, bases in enumerate(note.layout) if bases == rows] if rows else []
-        value = note.value if not at or note.value.shape[at[0]] == 1 else None
+        value = note.value if not at or shape[at[0]] == 1 else None
         return _Use(
             note,
             rows,
