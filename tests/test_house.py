@@ -97,3 +97,19 @@ def test_texts_name_no_machine_and_no_paper_that_is_not_here():
         assert set(re.findall(r"https?://([\w.-]+\w)", text)) <= HOSTS, path
         for name in re.findall(r"(?<![\w/])[A-Z]{4,}\.md\b", text):
             assert (ROOT / name).exists(), f"{path} names {name}"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "nobody", "somebody", "anybody", "whoever", "looks on", r"(are|is) no numbers?\b", "as dear", "a touch too kind",
+        "sighting", "glance", "the reference", r"(front|own|which) door",
+    ],
+)  # fmt: skip
+def test_the_library_speaks_the_terms_of_the_field(word):
+    """Outside the tour and the lessons no private word stands where the field has a term."""
+    package = ROOT / "src" / "mirada"
+    lessons = (package / "tour", package / "systems")
+    for path in [*package.rglob("*.py"), *package.rglob("*.js")]:
+        if not any(path.is_relative_to(folder) for folder in lessons):
+            assert not re.findall(rf"\b{word}", path.read_text(encoding="utf-8"), re.IGNORECASE), path

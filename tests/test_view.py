@@ -83,8 +83,8 @@ def test_grouped_queries_share_their_values():
 @pytest.mark.parametrize(
     ("of", "given", "error"),
     [
-        ([], {}, "no sightings"),
-        ({}, {}, "no sightings"),
+        ([], {}, "no records"),
+        ({}, {}, "no records"),
         (torch.zeros(2, 0, 3), {}, "0 queries and 3 keys"),
         (torch.zeros(2, 3, 3).long(), {}, "floating tensor"),
         (torch.zeros(2, 3, 3), {"labels": ["a", "b"]}, "labels: got 2, wanted 3, one for each of attention's queries"),

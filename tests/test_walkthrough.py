@@ -206,8 +206,8 @@ class TestOwnMatrices:
         [
             ("missing.csv", None, "query: there is no file"),
             ("q.txt", b"1,2", r"must be a \.npy or a \.csv file"),
-            ("q.csv", b"1,2\n3,cat\n", "query: .* line 2: 'cat' is no number"),
-            ("q.csv", b"1,2\n3,\n", "line 2: '' is no number"),
+            ("q.csv", b"1,2\n3,cat\n", "query: .* line 2: 'cat' is not a number"),
+            ("q.csv", b"1,2\n3,\n", "line 2: '' is not a number"),
             ("q.csv", b"1,2\n3\n", "line 2 has 1 numbers, the first has 2"),
             ("q.csv", b"", "it is empty"),
             ("q.csv", b"\xff\xfe\x00", "can't be read"),

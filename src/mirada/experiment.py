@@ -89,7 +89,7 @@ class Run:
         Raises:
             ValueError: no such example, or a model without attention.
         """
-        from mirada.exhibits import exhibit  # whoever trains needn't wait for what only a view needs
+        from mirada.exhibits import exhibit  # imported here: training does not need it
 
         return exhibit(self, example, beside)
 
@@ -182,7 +182,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
         RunError: the folder holds no run, or one whose settings or weights don't fit.
     """
     run = _kept(Folder(folder))
-    # Now rather than at the first use: whoever loads a run wants to hear at once what is wrong with it.
+    # Now rather than at the first use, so that an error comes with the loading.
     assert run.model
     return run
 

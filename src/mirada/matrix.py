@@ -483,7 +483,7 @@ def attention(
     >>> context
     tensor([[0.5000, 0.5000]])
     """
-    if has_torch_function_variadic(query, key, value):  # somebody looks on, `mirada.watch` for one
+    if has_torch_function_variadic(query, key, value):  # a `__torch_function__` mode is active, `mirada.watch` for one
         options = {"scale": scale, "dropout_p": dropout_p, "enable_gqa": enable_gqa, "need_weights": need_weights}
         if softcap is not None:
             options["softcap"] = softcap

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 def spelt_out(command: Callable[..., Any], settings: type) -> Callable[..., Any]:
     """Give the command one option for each field of `settings` in place of its `**given`.
 
-    Only what was typed is passed on, so that the defaults stay the business of whoever takes the settings: a new run
+    Only what was typed is passed on, so that the defaults stay with the settings: a new run
     fills in the system's, a resumed run its folder's.
     """
     signature = inspect.signature(command, eval_str=True)

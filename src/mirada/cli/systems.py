@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mirada import systems as rooms
+from mirada import systems as lessons
 
 
 def systems() -> None:
     """List the five systems."""
-    width = max(map(len, rooms.names()))
-    for name in rooms.names():
-        print(f"{name:{width}}  {rooms.get(name).SUMMARY}")
+    width = max(map(len, lessons.names()))
+    for name in lessons.names():
+        print(f"{name:{width}}  {lessons.get(name).SUMMARY}")

@@ -1,1 +1,1 @@
-"""The data that the systems learn from: images, squares, counts. All seeded; no other room is imported."""
+"""The data that the systems learn from: images, squares, counts. All seeded; no other package is imported."""

@@ -167,7 +167,7 @@ def _fault(rows: list[tuple[int, str]], clean: list[tuple[int, str]], separator:
             if not _is_number(cell):
                 shown = was.strip()
                 shown = shown if len(shown) <= 40 else shown[:40] + "…"
-                return f"line {number}: {shown!r} is no number"
+                return f"line {number}: {shown!r} is not a number"
         first = len(cells) if first is None else first
         if len(cells) != first:
             return f"line {number} has {len(cells)} numbers, the first has {first}"

@@ -28,7 +28,7 @@ class GivenImage(NamedTuple):
     label: int | None
     """What it shows, where that is known."""
     note: str = ""
-    """What was done to it, for whoever prints the answer."""
+    """What was done to it, to be printed beside the answer."""
 
 
 def given_image(text: str | Tensor, images: Images) -> GivenImage:

@@ -67,7 +67,7 @@ def load_images(name: Name = "digits", data_dir: str | Path | None = None) -> Im
             )
         return _digits()
     if data_dir is None:
-        # Here and not above: nobody who brings a folder, or takes the digits, needs a web client.
+        # Here and not above: with a folder, or the digits, no web client is needed.
         from mirada.data.download import fetch
 
         data_dir = fetch(name)

@@ -16,7 +16,7 @@ from mirada.matrix import AttentionMatrix
 
 @dataclass(frozen=True, eq=False)
 class Attended:
-    """One attention call: what the view takes for a sighting."""
+    """One attention call: what the view takes for a record."""
 
     name: str
     matrix: AttentionMatrix

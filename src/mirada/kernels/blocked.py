@@ -72,5 +72,5 @@ def bands(scores: Scores, known: Tensor) -> Iterator[tuple[slice, slice, Tensor]
 
 
 def numbers(tensor: Tensor) -> Tensor:
-    """The tensor with 0 for NaN and inf: they may stand where nobody looks, and 0 × NaN must stay 0."""
+    """The tensor with 0 for NaN and inf: they may stand behind the mask, where 0 × NaN must be 0."""
     return torch.nan_to_num(tensor, nan=0.0, posinf=0.0, neginf=0.0)

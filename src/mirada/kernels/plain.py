@@ -43,7 +43,7 @@ def logsumexp(scores: Scores) -> Tensor:
 def context(weights: Tensor, value: Tensor) -> Tensor:
     """weights · V, where a weight of 0 silences even NaN and inf: (*leading, L, Ev).
 
-    0 × NaN is NaN, so values that are no numbers are taken out, and put back only for the queries that look at them.
+    0 × NaN is NaN, so non-finite values are taken out, and put back only for the queries that attend to them.
     """
     if finite(value):
         return weights @ value

@@ -122,7 +122,7 @@ class Scores:
         return replace(self, query=self.query.double(), key=self.key.double())
 
     def _products(self, query: Tensor, key: Tensor) -> Tensor:
-        """scale · q·k, (..., r, c), whose gradient stays finite where a key that is no number is hidden afterwards."""
+        """scale · q·k, (..., r, c), whose gradient stays finite where a non-finite key is hidden afterwards."""
         # Queries or keys are fewer numbers than scores; but half precision has no digits to spare for scaling early.
         late = query.dtype in HALF
         if not late and query.shape[-2] < key.shape[-2]:

@@ -50,7 +50,7 @@ def _of_chunk(scores: Scores, rows: slice, columns: slice) -> tuple[Tensor, Tens
     nothing_seen = largest == -torch.inf
     block -= largest.masked_fill(nothing_seen, 0.0)
     if scores.mask is not None:
-        block.clamp_(min=torch.finfo(block.dtype).min)  # 0 × −inf is no number
+        block.clamp_(min=torch.finfo(block.dtype).min)  # 0 × −inf is NaN
     weights = torch.softmax(block, -1)
     total = -weights.amax(-1).log()
     logsumexp, entropy = largest[..., 0] + total, total - torch.linalg.vecdot(weights, block)

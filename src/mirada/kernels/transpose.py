@@ -24,7 +24,7 @@ def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
     coarse, rest = normalisers.split(known, scores.query.dtype)
     # What the bias can't hold of a normaliser scales what its query has to give.
     x = x.to(coarse.dtype) if rest is None else x.to(coarse.dtype) * torch.exp(-rest)[..., None]
-    # A query that sees nothing has n = −inf; it answers nobody.
+    # A query that may attend to nothing has n = −inf; it contributes nothing.
     bias = torch.where(coarse == -torch.inf, coarse, -coarse)  # (*leading, L)
     mask = scores.mask
     if mask is None or mask.same_for_all_queries:

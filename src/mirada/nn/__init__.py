@@ -14,7 +14,7 @@ What holds for all of them:
 - `mask` is a mask of `mirada.masks` or a tensor: bool (True = may look), or floating (added to the scores).
 - `need_weights=True` gives (output, weights) in place of the output: one row of weights a query, one set a head.
 - A query that may see nothing has the context 0, and its gradients are finite.
-- A key that nobody may see has no influence, neither on outputs nor on gradients, even if it holds NaN.
+- A key that no query may attend to has no influence, neither on outputs nor on gradients, even if it holds NaN.
 - A call keeps nothing: what should outlive it (projected keys) is handed over and given back.
 """
 

@@ -1,4 +1,4 @@
-"""A whole small layer as torch's one call, where nobody wants gradients: its bookkeeping is shorter than any of ours.
+"""A whole small layer as torch's one call, where no gradients are wanted: its overhead is smaller than ours.
 
 It forms all scores and knows neither a query that sees nothing nor NaN behind a mask: what it says then is NaN, so that
 its answer is taken only where it is made of numbers.
@@ -64,7 +64,7 @@ def _hidden(mask: Mask | Tensor, batch: int, heads: int, x: Tensor) -> tuple[Ten
 
 
 def _plain(x: Tensor, weight: Tensor) -> bool:
-    """Whether nobody looks on, differentiates, compiles or casts."""
+    """Whether no `__torch_function__` mode, gradient, compiler or autocast is active."""
     return (
         not torch.is_grad_enabled()
         and x.device.type == "cpu"

@@ -18,10 +18,10 @@ Linear = Callable[[Tensor], Tensor]
 def project(
     linears: tuple[Linear, Linear, Linear], query: Tensor, key: Tensor, value: Tensor, *, masked: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values by three linear maps; behind a mask, inputs that are no numbers are taken care of."""
+    """Queries, keys and values by three linear maps; non-finite inputs behind a mask have no influence."""
     if not masked or clean(query, key, value):
         return linears[0](query), linears[1](key), linears[2](value)
-    # In self-attention a hidden position also asks, and nobody reads its answer: let it ask with zeros.
+    # In self-attention a hidden position has a query too, whose context is not used: make it zeros.
     asking = set_aside(query)[0] if query is key else query
     memory = remember(linears[1], linears[2], key, value)
     return linears[0](asking), memory.key, memory.value
@@ -32,7 +32,7 @@ def remember(key_linear: Linear, value_linear: Linear, key: Tensor, value: Tenso
 
     What a hidden position holds must not matter. Attention gives it the weight 0 and sends it the gradient 0; but
     behind a projection that 0 is multiplied by the input, and 0 × NaN is NaN. So such positions go through as zeros,
-    and their values are marked afterwards: the context of whoever may look there is NaN.
+    and their values are marked afterwards: the context of a query that may attend to one is NaN.
     """
     if clean(key, value):
         return Memory(key_linear(key), value_linear(value))

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about a word that nobody knows.
+    """The end of a sentence about an unknown word.
 
     >>> did_you_mean("sqares", ["pixels", "squares"])
     "; did you mean 'squares'?"
@@ -82,7 +82,7 @@ def _fitted(name: str, value: Any, wanted: Any) -> Any:
 
 
 def _is(value: Any, wanted: Any) -> bool:
-    # To Python, True is also the int 1; nobody who writes epochs=True means one epoch.
+    # To Python, True is also the int 1; epochs=True is not meant as one epoch.
     return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
 
 

@@ -29,7 +29,7 @@ def finest(queries: int, keys: int, cells_a_side: int) -> int:
 
 
 class CancelledError(Exception):
-    """Nobody wants it any more."""
+    """The result is not wanted any more."""
 
 
 def level(matrix: Matrix, cell: int, cancelled: Callable[[], bool] = lambda: False) -> Tensor:

@@ -35,7 +35,7 @@ from mirada.viewer.scene import Matrix, Scene
 _DIRECT = 8
 """Up to so many tokens a cell, a tile is formed when it is asked for; coarser ones are cut from the whole."""
 _PAGE = 64
-_GLANCE = 64
+_OVERVIEW = 64
 """So few cells a side take one product and no normalisers: a first picture, soon."""
 _KEPT = 8
 """Heads whose whole maps are kept."""
@@ -44,7 +44,7 @@ _KEPT = 8
 class Answers:
     """Answers questions about a scene, from any number of threads.
 
-    What takes long and is asked again is found once: whoever asks second waits for the first.
+    What takes long and is asked again is found once: a second request waits for the first.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -144,8 +144,8 @@ class Answers:
 
     def _level(self, number: int, head: int, matrix: Matrix, cell: int) -> Tensor:
         cancelled = self._closed.is_set
-        if pyramid.cells(max(matrix.shape), cell) <= _GLANCE and ("levels", number, head) not in self._found:
-            return self._once(("glance", number, head, cell), lambda: pyramid.level(matrix, cell, cancelled))
+        if pyramid.cells(max(matrix.shape), cell) <= _OVERVIEW and ("levels", number, head) not in self._found:
+            return self._once(("overview", number, head, cell), lambda: pyramid.level(matrix, cell, cancelled))
 
         def find() -> dict[int, Tensor]:
             return pyramid.levels(self._head({"layer": number, "head": head})[-1], 2 * _DIRECT, cancelled)

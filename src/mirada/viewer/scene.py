@@ -68,7 +68,7 @@ def scene(
     found = list(_named(what))
     if not found:
         raise ValueError(
-            "what: there is no attention in it to be shown (no sightings): run the model inside "
+            "what: there is no attention in it to be shown (no records): run the model inside "
             "`with mirada.watch(model) as records:` first"
         )
     notes: list[str] = []

@@ -126,7 +126,7 @@ class Server:
         except ValueError as error:
             return 400, str(error).encode("utf-8", "replace"), "text/plain"
         except Exception:
-            # What went wrong may name files: it is told to whoever runs the server, never to a page.
+            # What went wrong may name files: it is printed where the server runs, never on a page.
             return 500, b"this could not be computed", "text/plain"
 
     def _allowed(self, request: Any) -> str | None:
@@ -213,7 +213,7 @@ def _bound(port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((HOST, port))
-        bound.listen(512)  # from here on nobody is turned away, even if the first request comes before the loop runs
+        bound.listen(512)  # from here on a request is queued, even if it comes before the loop runs
     except (OSError, OverflowError) as error:
         bound.close()
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE

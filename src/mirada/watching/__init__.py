@@ -47,7 +47,7 @@ def watch(
 
     Args:
         model: the model, or the part of it that is of interest.
-        keep: ``"inputs"``: query, key, value and mask of each call, by reference, or copied where somebody writes into
+        keep: ``"inputs"``: query, key, value and mask of each call, by reference, or copied where the model writes into
             their memory. ``"statistics"``: the answers to ``ask`` only, so that nothing of length × width stays.
         ask: with ``keep="statistics"``: names out of "entropy", "received", "map" (all three if left out), or
             ``{name: function of an AttentionMatrix}``.

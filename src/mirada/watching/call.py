@@ -32,7 +32,7 @@ class Call:
     enable_gqa: bool = False
     dropout_p: float = 0.0
     how: str = "scaled_dot_product_attention"
-    """Which door the model went through."""
+    """Which function the model called."""
     kernel: str = ""
     """What torch computes it with."""
     dtype: torch.dtype = field(default=torch.float32)
@@ -78,7 +78,7 @@ class Call:
         """Of the matrix: (..., heads, L, S)."""
         leading, key = self.query.shape[:-2], self.key.shape
         keys_leading = torch.Size((*key[:-3], key[-3] * self.groups)) if len(key) > 2 else torch.Size()
-        # Asking torch takes longer than all the rest of a sighting.
+        # Calling torch takes longer than all the rest of a record.
         both = leading if keys_leading == leading else torch.broadcast_shapes(leading, keys_leading)
         return torch.Size((*both, self.queries, self.keys))
 

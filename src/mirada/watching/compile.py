@@ -1,4 +1,4 @@
-"""Compiled modules run eagerly while anybody watches: compiled code calls nothing that could be seen."""
+"""Compiled modules run eagerly while a watch is open: compiled code calls nothing that could be seen."""
 
 from __future__ import annotations
 

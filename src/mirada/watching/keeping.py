@@ -16,7 +16,7 @@ class Memory:
 
     tensor: Tensor
     version: int | None = None
-    """Counts the writes to the tensor; None where nobody counts, or writes."""
+    """Counts the writes to the tensor; None where torch doesn't count them."""
 
 
 @dataclass(eq=False, slots=True)
@@ -77,7 +77,7 @@ class Keeper:
         version = None if mask.is_inference() else mask._version
         identity = (mask.data_ptr(), mask.dtype, mask.shape, mask.stride(), version)
         known = self._masks.get(identity)
-        # Where nobody counts the writes, only the contents tell.
+        # Where torch doesn't count the writes, only a comparison of the contents tells.
         if known is None or (version is None and not torch.equal(known[1].tensor, mask.to(known[1].tensor.device))):
             known = self._masks[identity] = (mask, Kept(self._safe(mask)))
         return known[1]
@@ -93,7 +93,7 @@ def _remembered(tensor: Tensor) -> Memory:
 
 
 def _written_to(tensor: Tensor) -> bool:
-    """Whether somebody writes into this memory: a cache of keys does, a projection's output is never touched again.
+    """Whether this memory is written to: a cache of keys does, a projection's output is never touched again.
 
     Tensors of inference mode don't tell.
     """

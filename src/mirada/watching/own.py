@@ -1,4 +1,4 @@
-"""mirada's own door: `mirada.attention`, which may take kernels that no function of torch gives away."""
+"""`mirada.attention`, which may take kernels that call no function of torch which a mode could see."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class UnseenAttention(UserWarning):
 
 
 def table(records: Records) -> str:
-    """The sightings as text."""
+    """The records as text."""
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("", "name", "module", "heads", "L × S", "mask", "kernel"):
         grid.add_column(column, no_wrap=True, justify="right" if column in ("", "heads", "L × S") else "left")

@@ -1,4 +1,4 @@
-"""The front door: `F.scaled_dot_product_attention`, and `F.multi_head_attention_forward` that leads to it."""
+"""`F.scaled_dot_product_attention`, and `F.multi_head_attention_forward`, which calls it."""
 
 from __future__ import annotations
 

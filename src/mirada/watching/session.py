@@ -49,7 +49,7 @@ class Watch:
         if keep not in ("inputs", "statistics"):
             raise ValueError(f"keep must be 'inputs' or 'statistics', got {keep!r}")
         if ask is not None and keep != "statistics":
-            raise ValueError("ask goes with keep='statistics'; with keep='inputs' ask the sightings' matrices")
+            raise ValueError("ask goes with keep='statistics'; with keep='inputs' ask the records' matrices")
         self._modules = Modules(model)
         named = {name: module for module, name in self._modules.names.items()}
         self._layers, self._heads = check_layers(layers, named), check_heads(heads)

@@ -1,7 +1,7 @@
-"""Entropy, attention received and a coarse map in one pass over the weights, which are formed a band at a time.
+"""Entropy, attention received and a coarse map in one pass over the weights, which are formed a chunk at a time.
 
-Asked one by one, each is a product with the matrix and as dear as attention itself. But a band of weights that is small
-enough for the processor's cache answers all three before the next one takes its place.
+Computed one by one, each is a product with the matrix and as expensive as attention itself. But a chunk of weights that
+is small enough for the processor's cache answers all three before the next one takes its place.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Eye {
     this.status.toggleAttribute("data-warning", true);
   }
 
-  /** Whether whoever computes could be reached: what is on the page is greyed while not. */
+  /** Whether the server or kernel could be reached: what is on the page is greyed while not. */
   reached(whether) {
     if (whether === !this.frame.hasAttribute("data-gone")) return;
     this.frame.toggleAttribute("data-gone", !whether);

@@ -1,4 +1,4 @@
-// Where a live view's numbers come from: whoever computes them is asked, by `ask(question, parameters)`.
+// The numbers of a live view come from the server or the kernel, by `ask(question, parameters)`.
 import { floats } from "./codec.js";
 import { cellEdges } from "./matrix.js";
 import { Kept, TILE } from "./source.js";

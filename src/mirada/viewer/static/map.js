@@ -3,7 +3,7 @@ import { scaleColour } from "./colour.js";
 import { button, choice, clamp, el, framed, number, percent, quoted, sharpen } from "./dom.js";
 import { MARGIN, drawLegend, paintCross, paintEdges, paintNumbers, paintLabels } from "./sheet.js";
 import { TILE } from "./source.js";
-import { Tiles, coarsest, covering, glance } from "./tiles.js";
+import { Tiles, coarsest, covering, overviewCell } from "./tiles.js";
 
 const CLOSEST = 72; // pixels to a token
 
@@ -65,7 +65,7 @@ class MapView {
     const { head } = this;
     try {
       const { queries, keys } = head.about;
-      const cell = glance(queries, keys);
+      const cell = overviewCell(queries, keys);
       const tile = await head.tile(cell, 0, 0);
       if (head !== this.head) return;
       this.largest = tile ? largestOf(tile, cell, keys) : 1;
@@ -209,7 +209,7 @@ class MapView {
   }
 
   wheel(event) {
-    // Among other things on a page, whoever scrolls past must get past: a click on the map, or a pinch, means the map.
+    // Among other things on a page, scrolling must pass over the map: a click on it, or a pinch, selects it.
     if (!this.eye.alone && !event.ctrlKey && !this.canvas.matches(":focus")) return;
     event.preventDefault();
     this.zoom(2 ** (-clamp(event.deltaY, -200, 200) / 240), pointOf(event));
@@ -338,7 +338,7 @@ class MapView {
     context.imageSmoothingEnabled = false;
     const look = this.look();
     this.complete = true;
-    const first = this.tiles.find(this.head, glance(queries, keys), 0, 0);
+    const first = this.tiles.find(this.head, overviewCell(queries, keys), 0, 0);
     this.paintTile(context, first, look);
     // Of a very long text a rough picture comes first, and nothing gets in its way.
     if (first.state === "waiting") return;

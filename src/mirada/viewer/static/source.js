@@ -210,7 +210,7 @@ class CarriedHead {
   }
 }
 
-/** Σ weight · value; a weight of 0 silences even what is no number. */
+/** Σ weight · value; a weight of 0 counts for nothing, NaN included. */
 function weighted(row, value, width) {
   const context = new Float64Array(width);
   row.forEach((weight, j) => {

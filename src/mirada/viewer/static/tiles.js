@@ -95,6 +95,6 @@ export function coarsest(queries, keys) {
 }
 
 /** The level that is asked for first: the coarsest, or, of very many tokens, one four times as coarse. */
-export function glance(queries, keys) {
+export function overviewCell(queries, keys) {
   return coarsest(queries, keys) * (Math.max(queries, keys) > 8192 ? 4 : 1);
 }

@@ -49,7 +49,7 @@ function drawTrial(eye, about, send) {
   const cursor = { x: Math.floor(width / 2), y: Math.floor(height / 2) };
   const paint = () => {
     paintDrawing(paper, pixels, null, about, query, eye);
-    // Whoever draws by keyboard must see where.
+    // Drawing by keyboard needs a visible cursor.
     if (paper.matches(":focus-visible")) outline(paper, cursor.x, cursor.y, paper.width / width, paper.height / height, eye);
   };
   for (const name of ["focus", "blur"]) paper.addEventListener(name, paint);
