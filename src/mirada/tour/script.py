@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from importlib.resources import files
+
+from mirada.viewer.script import scoped
 
 # In the order in which they stand on each other: first the models, then what can be tried with them.
 MODELS = (
@@ -16,22 +17,12 @@ TRIALS = (
     "try_digit", "try_ten_digits", "try_corners", "try_matrix", "trials",
 )  # fmt: skip
 
-_IMPORT = re.compile(r"^import [^;]*? from \"\./\w+\.js\";\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
-
 
 @cache
 def script() -> str:
     """All files as one scope: `modelOf` and `trial` are what it gives to the page."""
-    inside = "\n".join(_scoped(part(f"{name}.js")) for name in (*MODELS, *TRIALS))
+    inside = "\n".join(scoped(part(f"{name}.js")) for name in (*MODELS, *TRIALS))
     return f"const {{ modelOf, trial }} = (() => {{\n{inside}\nreturn {{ modelOf, trial }};\n}})();"
-
-
-def _scoped(text: str) -> str:
-    """A file in a scope of its own, as modules have it: the others see only what it exports."""
-    exported = ", ".join(_EXPORT.findall(text))
-    body = _EXPORT.sub("", _IMPORT.sub("", text))
-    return f"const {{ {exported} }} = (() => {{\n{body}return {{ {exported} }};\n}})();"
 
 
 @cache

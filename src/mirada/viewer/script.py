@@ -23,11 +23,11 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", r
 def module() -> str:
     """The module's text. Its default export is what a notebook's widget wants; `show` is for a page."""
     css = f"const CSS_TEXT = {json.dumps(part('view.css'))};\nconst PROTOCOL = {json.dumps(CONSTANTS)};"
-    parts = [_scoped(part(f"{name}.js")) for name in PARTS]
+    parts = [scoped(part(f"{name}.js")) for name in PARTS]
     return "\n".join([css, *parts, "export { show };", "export default { render };", ""])
 
 
-def _scoped(text: str) -> str:
+def scoped(text: str) -> str:
     """A file in a scope of its own, as modules have it: only what it exports is seen by the others."""
     exported = ", ".join(_EXPORT.findall(text))
     body = _EXPORT.sub("", _IMPORT.sub("", text))
