@@ -111,3 +111,18 @@ def test_a_share_needs_a_boolean_mask():
         some().mass(torch.zeros(9, 9))
     with pytest.raises(TypeError, match="where to look, got None"):
         some().restrict(None)  # type: ignore[arg-type]
+
+
+def test_a_query_that_attends_to_nothing_counts_in_no_mean():
+    """Left padding: the first two of five queries have no key. The mean is that of the three real ones."""
+    query, key = torch.randn(5, 4), torch.randn(5, 4)
+    mask = masks.causal(5) & (torch.arange(5) >= 2)
+    whole = AttentionMatrix(query, key, mask)
+    real = AttentionMatrix(query[2:], key[2:], masks.causal(3))
+    torch.testing.assert_close(summaries.effective_keys(whole), summaries.effective_keys(real))
+    torch.testing.assert_close(summaries.distance(whole), summaries.distance(real))
+    ids = torch.tensor([0, 0, 7, 8, 7])
+    torch.testing.assert_close(summaries.duplicate_token(whole, ids), summaries.duplicate_token(real, ids[2:]))
+    weights = whole.to_dense()
+    torch.testing.assert_close(summaries.previous_token(whole), weights.diagonal(-1)[1:].mean())
+    assert summaries.sink(AttentionMatrix(query, key, torch.zeros(5, 5, dtype=torch.bool))).isnan()

@@ -40,7 +40,7 @@ def sink(matrix: Any, tokens: int = 1) -> Tensor:
     if not 1 <= tokens <= matrix.shape[-1]:
         raise ValueError(f"tokens must lie between 1 and the number of keys, {matrix.shape[-1]}, got {tokens}")
     first = torch.arange(matrix.shape[-1], device=matrix.device) < tokens
-    return matrix.mass(first).mean(-1)
+    return _mean(matrix, matrix.mass(first))
 
 
 def diagonal(matrix: Any, offset: int) -> Tensor:
@@ -59,7 +59,7 @@ def diagonal(matrix: Any, offset: int) -> Tensor:
 def previous_token(matrix: Any) -> Tensor:
     """Mean weight on the token before one's own (Clark et al. 2019, section 3; Voita et al. 2019, positional heads)."""
     matrix = as_attention(matrix)
-    return diagonal(matrix, -1).mean(-1)
+    return _mean(matrix, diagonal(matrix, -1), skipped=1)
 
 
 def duplicate_token(matrix: Any, ids: Tensor | Sequence[int]) -> Tensor:
@@ -72,7 +72,7 @@ def duplicate_token(matrix: Any, ids: Tensor | Sequence[int]) -> Tensor:
     matrix = as_attention(matrix)
     length = _length(matrix, ids)
     earlier = masks.causal(length) & ~masks.sliding_window(0, 0)
-    return matrix.mass(masks.documents(ids) & earlier).mean(-1)
+    return _mean(matrix, matrix.mass(masks.documents(ids) & earlier))
 
 
 def induction(matrix: Any, ids: Tensor | Sequence[int]) -> Tensor:
@@ -87,11 +87,11 @@ def induction(matrix: Any, ids: Tensor | Sequence[int]) -> Tensor:
     ids = torch.as_tensor(ids)
     before = torch.cat([ids[..., :1], ids[..., :-1]], -1)  # the token before each key
     has_one_before = torch.arange(length) > 0
-    return matrix.mass(masks.documents(ids, before) & masks.causal(length) & has_one_before).mean(-1)
+    return _mean(matrix, matrix.mass(masks.documents(ids, before) & masks.causal(length) & has_one_before))
 
 
 def distance(matrix: Any) -> Tensor:
-    """Mean distance |i − j| between a query and what it looks at, in positions (Dosovitskiy et al. 2021, appendix D.7).
+    """Mean distance |i − j| between a query and what it attends to, in positions (Dosovitskiy et al. 2021, app. D.7).
 
     Needs as many queries as keys. What lies ahead is weighed once more, on the other side: Σ A |i − j| is
     Σ A (i − j) + 2 Σ_{j > i} A (j − i).
@@ -106,13 +106,13 @@ def distance(matrix: Any) -> Tensor:
     mean, seen = (precise @ both).unbind(-1)
     mean_later, any_later = (precise.restrict(ahead) @ both).unbind(-1)
     behind = positions * seen - mean
-    return (behind + 2 * precise.mass(ahead) * (mean_later - positions * any_later)).mean(-1)
+    return _mean(matrix, behind + 2 * precise.mass(ahead) * (mean_later - positions * any_later))
 
 
 def effective_keys(matrix: Any) -> Tensor:
-    """Mean effective number of keys that a query looks at, exp of its entropy (Hill 1973, the number of order 1)."""
+    """Mean effective number of keys that a query attends to, exp of its entropy (Hill 1973, the number of order 1)."""
     matrix = as_attention(matrix)
-    return matrix.entropy().exp().mean(-1)
+    return _mean(matrix, matrix.entropy().exp())
 
 
 def padding_share(matrix: Any, lengths: Tensor | Sequence[int], side: Side = "right") -> Tensor:
@@ -124,7 +124,13 @@ def padding_share(matrix: Any, lengths: Tensor | Sequence[int], side: Side = "ri
         side: where the padding is, as ``masks.padding``.
     """
     matrix = as_attention(matrix)
-    return matrix.mass(~masks.padding(lengths, matrix.shape[-1], side)).mean(-1)
+    return _mean(matrix, matrix.mass(~masks.padding(lengths, matrix.shape[-1], side)))
+
+
+def _mean(matrix: Attention, values: Tensor, skipped: int = 0) -> Tensor:
+    """The mean of values (..., n), of n queries after the skipped ones, over those that attend to something; or NaN."""
+    blind = matrix.logsumexp().detach()[..., skipped : skipped + values.shape[-1]] == -torch.inf
+    return values.masked_fill(blind, 0.0).sum(-1) / (~blind).sum(-1)
 
 
 def _length(matrix: Attention, ids: Tensor | Sequence[int]) -> int:
