@@ -1,7 +1,7 @@
 """One number a head: the summaries by which researchers sort heads.
 
-Each takes an ``AttentionMatrix`` (..., L, S), a watched call, or weights as a tensor or an array, and gives (...,), the
-mean over the queries.
+Each takes an ``AttentionMatrix`` (..., L, S), a record, or weights as a tensor or an array, and gives (...,), the
+mean over the queries that attend to something; NaN where none does.
 
 >>> import torch
 >>> from mirada import AttentionMatrix, masks, summaries
