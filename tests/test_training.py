@@ -162,6 +162,19 @@ def test_the_highest_accuracy_can_be_the_best_and_the_first_of_equals_is(tmp_pat
     assert model.value.item() == pytest.approx(1, abs=0.01)
 
 
+def test_the_lowest_bits_can_be_the_best(tmp_path: Path) -> None:
+    def bits(sums: Sums) -> dict[str, float]:
+        return {**report(sums), "bits": report(sums)["loss"] / math.log(2)}
+
+    model, _ = overshooting(tmp_path, best="bits", report=bits)
+    assert model.value.item() == pytest.approx(3, abs=0.01)
+
+
+def test_a_metric_of_unknown_direction_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"best='score'.*BEST.*loss, bits, accuracy"):
+        overshooting(tmp_path, best="score")
+
+
 class Coin(Number):
     """A model that throws a coin in training, as teacher forcing does."""
 

@@ -31,6 +31,9 @@ Report = Callable[[Sums], dict[str, float]]
 _THREADS = max(64, 4 * (os.cpu_count() or 1))
 _MOST = {"epochs": 10**9, "batch_size": 10**6, "blocks": 100}  # where a system has such a setting
 
+Best = Literal["loss", "bits", "accuracy"]
+_SIGN: Mapping[str, int] = {"loss": 1, "bits": 1, "accuracy": -1}  # by which a metric is made one that should fall
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -127,7 +130,7 @@ def fit(
     measure: Measure,
     report: Report,
     folder: Folder,
-    best: Literal["loss", "accuracy"] = "loss",
+    best: Best = "loss",
     final: Splits | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -135,6 +138,9 @@ def fit(
     """Train a model, and leave it on the CPU, in eval mode, with the weights of its best epoch.
 
     Under torchrun every batch is shared out among the processes; the first one writes.
+
+    Raises:
+        ValueError: `best` names a metric of which it is not known whether it should rise or fall.
 
     Args:
         model: what is trained, in place.
@@ -146,7 +152,7 @@ def fit(
             at random it draws once for the whole batch, so that the processes of torchrun draw the same.
         report: what sums say, as numbers: "loss" and others.
         folder: keeps the metrics, the best weights, and the state to go on from.
-        best: whether the lowest validation loss or the highest validation accuracy is best.
+        best: the metric that chooses the epoch by its validation: the lowest loss or bits, or the highest accuracy.
         final: splits to measure at the end, with the best weights.
         resume: go on from the folder's state, if it has any.
         progress: show a bar and a line for each epoch.
@@ -156,6 +162,8 @@ def fit(
         RunError: the folder can't be read or written.
         ValueError: no such device here, or not as many batches as `steps`.
     """
+    if best not in _SIGN:
+        raise ValueError(f"best={best!r} (a system's BEST): wanted one of {', '.join(_SIGN)}, whose direction is known")
     place = processes.device(recipe.device)
     # Which process is the first is known once they are joined, so the order of these two matters.
     with (
@@ -175,7 +183,7 @@ def fit(
             display.begin(state.epoch)
             lines = {"train": course.train(batches, steps)}
             lines |= {split: course.evaluate(split, of()) for split, of in held_out.items()}
-            is_best = state.note(lines["validation"][best] * (1 if best == "loss" else -1))
+            is_best = state.note(_SIGN[best] * lines["validation"][best])
             display.line(_epoch_line(state, recipe, lines, is_best))
             keeper.keep()
         if not state.done:
