@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mirada import check as check
     from mirada import interventions as interventions
     from mirada import masks as masks
     from mirada import nn as nn
@@ -44,7 +45,7 @@ _DEFINED_IN = {
     "view": "viewer",
     "watch": "watching",
 }
-_MODULES = ("interventions", "masks", "nn", "summaries", "systems")
+_MODULES = ("check", "interventions", "masks", "nn", "summaries", "systems")
 
 __all__ = [
     "AttentionMatrix",
@@ -52,6 +53,7 @@ __all__ = [
     "Run",
     "__version__",
     "attention",
+    "check",
     "interventions",
     "load",
     "look",
