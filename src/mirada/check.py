@@ -8,7 +8,7 @@ then the slips that people really make.
 >>> check.causal_mask(lambda length: torch.ones(length, length).tril().bool())
 right: each query attends to its own position and those before it
 >>> check.causal_mask(lambda length: torch.ones(length, length).triu(1).bool())
-not yet: the polarity is turned round: True means "may attend" here, and yours marks what must stay hidden
+not yet: the polarity is turned round: True means may attend
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def causal_mask(answer: Callable[[int], Tensor]) -> str:
             [
                 (
                     ~right,
-                    'the polarity is turned round: True means "may attend" here, and yours marks what must stay hidden',
+                    "the polarity is turned round: True means may attend",
                 ),
                 (right.T, "rows and columns have changed places: each query attends to the future only"),
                 (right.tril(-1), "a query may attend to its own position too: the diagonal is True"),

@@ -1,0 +1,34 @@
+"""The documentation site: ``python -m sphinx -W -b html docs dist/site``, offline; every cell is executed."""
+
+from __future__ import annotations
+
+import os
+
+from mirada import __version__
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+project, author = "mirada", "The mirada authors"
+copyright = author
+release = __version__
+language = "en"
+
+extensions = ["myst_nb"]
+exclude_patterns = ["from_the_write_ups.py"]
+# "See ../speed.md#memory" links to a heading of that page.
+myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
+
+# A page that runs is a page that is true: an error in a cell, or what a cell writes to stderr, ends the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_output_stderr = "error"
+nb_merge_streams = True
+nb_mime_priority_overrides = [("html", "image/svg+xml", 0)]
+# Widgets would fetch their scripts from another machine; the pages hold none.
+nb_ipywidgets_js = {}
+
+html_theme = "furo"
+html_title = "mirada"
+html_show_sphinx = False
