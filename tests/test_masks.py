@@ -1,4 +1,4 @@
-"""What a mask promises: True = may look; sizes that must agree; rules that combine."""
+"""What a mask promises: True = may attend; sizes that must agree; rules that combine."""
 
 from __future__ import annotations
 

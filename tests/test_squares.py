@@ -15,6 +15,7 @@ from mirada import attention
 from mirada.nn import CrossAttention
 from mirada.systems import squares
 from mirada.systems.squares import AttentionDecoder, Decoder, EncoderDecoder, Settings
+from mirada.training.run import RunError
 
 PERFECT = torch.tensor([[[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]]])
 KINDS = ("none", "single", "multihead")
@@ -178,6 +179,16 @@ def test_each_score_gives_the_weights_of_its_own_layer(score):
 def test_an_option_that_the_model_would_ignore_is_refused(options, named):
     with pytest.raises(ValueError, match=named):
         Settings(**options)
+
+
+def test_going_on_compares_an_option_with_the_run_it_belongs_to(tmp_path):
+    begun = mirada.train("squares", out=tmp_path / "run", epochs=1, attention="multihead", progress=False)
+    again = mirada.train("squares", out=tmp_path / "run", resume=True, heads=3, progress=False)
+    assert again.settings == begun.settings
+    with pytest.raises(RunError, match="begun with heads=3, not 2"):
+        mirada.train("squares", out=tmp_path / "run", resume=True, heads=2, progress=False)
+    with pytest.raises(RunError, match="begun with attention='multihead', not 'single'"):
+        mirada.train("squares", out=tmp_path / "run", resume=True, attention="single", progress=False)
 
 
 def test_the_direction_of_a_walk_is_the_sign_of_its_area():

@@ -126,3 +126,8 @@ def test_a_query_that_attends_to_nothing_counts_in_no_mean():
     weights = whole.to_dense()
     torch.testing.assert_close(summaries.previous_token(whole), weights.diagonal(-1)[1:].mean())
     assert summaries.sink(AttentionMatrix(query, key, torch.zeros(5, 5, dtype=torch.bool))).isnan()
+
+
+def test_a_mean_over_more_queries_than_half_precision_can_add():
+    matrix = AttentionMatrix(torch.zeros(70_000, 1).half(), torch.zeros(1, 1).half())
+    assert summaries.sink(matrix).item() == 1.0

@@ -27,10 +27,14 @@ RUNS = {
     "block": ("patches", {"model": "block", "blocks": 2}),
     "mlp": ("patches", {"model": "mlp"}),
     "single": ("squares", {"epochs": 20}),
+    "general": ("squares", {"score": "general", "variable_length": True}),
+    "additive": ("squares", {"score": "additive", "hidden": 3, "variable_length": True}),
     "multihead": ("squares", {"attention": "multihead", "variable_length": True}),
     "none": ("squares", {"attention": "none"}),
     "counting": ("counting", {"steps_per_epoch": 10}),
 }
+
+SHOWN = [name for name in RUNS if name not in ("mlp", "none")]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def weights_of(run, index):
         return [layer[0] for layer in run.model.looks(run.data.test_images[index : index + 1])]
 
 
-@pytest.mark.parametrize("name", ["pixels", "wide", "narrow", "features", "block", "single", "multihead", "counting"])
+@pytest.mark.parametrize("name", SHOWN)
 def test_what_is_shown_are_the_models_own_weights(runs, name, tmp_path):
     run = runs(name)
     shown = exhibit(run, 3)

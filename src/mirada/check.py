@@ -172,14 +172,15 @@ def module(answer: type[nn.Module] | nn.Module) -> str:
     model = _call(answer) if isinstance(answer, type) else answer
     if not isinstance(model, nn.Module):
         raise _AnswerError(f"an nn.Module is wanted, got {type(model).__name__}")
-    for method in ("attention", "values"):
-        if not callable(getattr(model, method, None)):
+    attention_of, values_of = (getattr(model, method, None) for method in ("attention", "values"))
+    for method, found in (("attention", attention_of), ("values", values_of)):
+        if not callable(found):
             raise _AnswerError(f"the module needs a method {method}(x)")
     digits = torch.randint(10, (7, _LENGTH), generator=Generator().manual_seed(0))
-    weights = _tensor("attention(x)", _call(model.attention, digits.clone()))  # type: ignore[operator]
+    weights = _tensor("attention(x)", _call(attention_of, digits.clone()))
     _one_of("attention(x)", weights, ((7, _LENGTH), (7, 1, _LENGTH)), "one weight a digit")
     _sums_to_one(weights)
-    values = _tensor("values(x)", _call(model.values, digits.clone()))  # type: ignore[operator]
+    values = _tensor("values(x)", _call(values_of, digits.clone()))
     _one_of("values(x)", values, ((7, _LENGTH), (7, _LENGTH, 1)), "one value a digit")
     with torch.enable_grad():
         found = _call(model, digits.clone())

@@ -101,7 +101,8 @@ class DenseAttention:
         """The k strongest keys of each query: weights and indices, each (..., L, k), strongest first."""
         if not 1 <= k <= self.shape[-1]:
             raise ValueError(f"k must lie between 1 and the number of keys, {self.shape[-1]}, got {k}")
-        return tuple(self.weights.topk(k, -1))  # type: ignore[return-value]
+        weights, indices = self.weights.topk(k, -1)
+        return weights, indices
 
     def tile(self, rows: tuple[int, int], cols: tuple[int, int], bins: tuple[int, int]) -> Tensor:
         """A rectangle at any resolution, (..., r, s), as ``AttentionMatrix.tile``."""

@@ -206,13 +206,17 @@ def _kept(folder: Folder) -> Run:
 def _asked(name: str, folder: Folder, resume: bool, given: Mapping[str, Any]) -> Run:
     """The run to train: a new one, or the one in the folder if nothing that was asked for speaks against it."""
     system = _trainable(name)
-    settings = make(system.Settings, given, system=name)
     if not (resume and folder.begun()):
+        settings = make(system.Settings, given, system=name)
         folder.must_be_free()
         return Run(system, settings, folder)
     run = _kept(folder)
     if run.system is not system:
         raise RunError(f"{folder.path} holds a run of {run.name}, not of {name}: choose another folder (--out)")
+    try:
+        settings = make(system.Settings, plain(run.settings) | dict(given), system=name)
+    except ValueError:  # what is given does not go with the run's own: is it what is wrong, or what differs?
+        settings = make(system.Settings, given, system=name)
     for field in given:
         was, wanted = getattr(run.settings, field), getattr(settings, field)
         if field == "epochs" and wanted > was and run.settings.schedule == "constant":

@@ -56,14 +56,14 @@ class AttentionMatrix:
     Args:
         query: (..., L, E), floating.
         key: (..., S, E), of the same dtype and on the same device; leading dimensions broadcast against the query's.
-        mask: a ``mirada.masks`` mask, or a tensor that broadcasts to (..., L, S): bool (True = may look) or floating
+        mask: a ``mirada.masks`` mask, or a tensor that broadcasts to (..., L, S): bool (True = may attend) or floating
             (added to the scaled scores).
         scale: what the scores are multiplied with; None means 1/√E.
         softcap: c > 0: scores become c · tanh(scores / c) before the mask (Gemma 2, ONNX).
         enable_gqa: the key may have fewer heads (dimension −3) than the query, a divisor of its number; each key head
             then serves as many query heads in a row (Ainslie et al. 2023).
 
-    A query that may see nothing has weights 0, context 0, logsumexp −inf and entropy 0.
+    A query that may attend to nothing has weights 0, context 0, logsumexp −inf and entropy 0.
 
     Raises:
         ValueError: shapes that don't fit, devices or dtypes that differ.
@@ -155,7 +155,7 @@ class AttentionMatrix:
     def entropy(self) -> Tensor:
         """Shannon entropy of each row in nats, −Σ_j A_ij log A_ij: (..., L), in float32 at least. Differentiable.
 
-        0 where a query looks at one key only, log n where at n keys alike. One pass over the scores.
+        0 where a query attends to one key only, log n where at n keys alike. One pass over the scores.
         """
         found, known = kernels.entropy(self._fine())
         self._remember(known)
@@ -231,7 +231,7 @@ class AttentionMatrix:
         return self._of(self._scores.upcast())
 
     def mass(self, mask: Mask | Tensor) -> Tensor:
-        """How much of each query's attention goes where another mask may look: (..., L). Differentiable.
+        """How much of each query's attention goes where another mask allows: (..., L). Differentiable.
 
         Attention to some of the keys is an attention with a smaller normaliser: exp(its logsumexp − the whole one's).
 
@@ -383,7 +383,7 @@ class AttentionMatrix:
             self._large = self._version(), self._scores.fine().query.dtype != dtype
         scores = self._scores
         if self._large[1]:
-            return replace(scores, query=scores.query.double(), key=scores.key.double())
+            return scores.double()
         return scores.upcast()
 
     def _precise_normalisers(self) -> Tensor:
@@ -467,7 +467,7 @@ def attention(
         query: (..., L, E).
         key: (..., S, E).
         value: (..., S, Ev).
-        mask: as ``AttentionMatrix``; True = may look.
+        mask: as ``AttentionMatrix``; True = may attend.
         scale: None means 1/√E.
         softcap: as ``AttentionMatrix``.
         dropout_p: each weight is dropped with this probability, always: pass 0 when evaluating.

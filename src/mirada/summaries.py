@@ -130,7 +130,8 @@ def padding_share(matrix: Any, lengths: Tensor | Sequence[int], side: Side = "ri
 def _mean(matrix: Attention, values: Tensor, skipped: int = 0) -> Tensor:
     """The mean of values (..., n), of n queries after the skipped ones, over those that attend to something; or NaN."""
     blind = matrix.logsumexp().detach()[..., skipped : skipped + values.shape[-1]] == -torch.inf
-    return values.masked_fill(blind, 0.0).sum(-1) / (~blind).sum(-1)
+    wide = torch.promote_types(values.dtype, torch.float32)  # a sum over many queries overflows in half precision
+    return (values.masked_fill(blind, 0.0).sum(-1, dtype=wide) / (~blind).sum(-1)).to(values.dtype)
 
 
 def _length(matrix: Attention, ids: Tensor | Sequence[int]) -> int:

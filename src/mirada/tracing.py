@@ -37,9 +37,9 @@ class Trace:
     scaled: Tensor
     """(..., L, S): scores · scale."""
     hidden: Tensor
-    """(..., L, S) booleans, True = the query may not look there."""
+    """(..., L, S) booleans, True = the query may not attend to the key."""
     masked: Tensor
-    """(..., L, S): −inf where a query may not look, else the scaled score (plus the bias of a floating mask)."""
+    """(..., L, S): −inf where a query may not attend, else the scaled score (plus the bias of a floating mask)."""
     weights: Tensor
     """(..., L, S): the softmax of each row of `masked`; each row adds up to 1, or is 0 where nothing may be seen."""
     context: Tensor
@@ -154,7 +154,7 @@ def trace(
         query: (..., L, E), floating.
         key: (..., S, E).
         value: (..., S, Ev).
-        mask: a mask of `mirada.masks`, or a tensor that broadcasts to (..., L, S): bool (True = may look) or floating
+        mask: a mask of `mirada.masks`, or a tensor that broadcasts to (..., L, S): bool (True = may attend) or floating
             (added to the scaled scores).
         scale: what the scores are multiplied by; None means 1/√E.
 

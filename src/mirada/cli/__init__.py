@@ -17,7 +17,7 @@ from mirada.cli.complaints import complain
 
 app = App(
     name="mirada",
-    help="Attention you can look at: five small systems, and where they look.",
+    help="Attention you can look at: five small systems, and what they attend to.",
     version=__version__,
     help_format="plaintext",
     result_action="return_value",

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from mirada.dense import DenseAttention
 from mirada.masks import Mask
 from mirada.matrix import AttentionMatrix
 
@@ -19,7 +20,7 @@ class Attended:
     """One attention call: what the view takes for a record."""
 
     name: str
-    matrix: AttentionMatrix
+    matrix: AttentionMatrix | DenseAttention
     """(H, L, S)."""
     value: Tensor
     """(H, S, Ev)."""
@@ -74,13 +75,8 @@ def _features(module: Any, x: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return tuple(part.unflatten(-1, (-1, module.heads)).transpose(1, 3) for part in projected)
 
 
-def _cross(module: Any, query: Tensor, memory: Any, *_: Any) -> tuple[Tensor, ...]:
-    return tuple(part[:, None] for part in (module.query(query), memory.key, memory.value))
-
-
 _READERS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "MultiHeadAttention": _narrow,
     "WideMultiHeadAttention": _wide,
     "FeatureAttention": _features,
-    "CrossAttention": _cross,
 }

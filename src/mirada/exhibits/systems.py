@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from mirada import masks
+from mirada.dense import DenseAttention
 from mirada.exhibits.calls import Attended, calls
 from mirada.exhibits.trials import matrix_trial, trials
 from mirada.matrix import AttentionMatrix
 from mirada.systems import patches
 from mirada.viewer import Exhibit
+from mirada.watching import watch
 
 if TYPE_CHECKING:
     from mirada.experiment import Run
@@ -80,13 +82,18 @@ def _squares(run: Run, index: int) -> Exhibit:
             "this run's model has attention=none, there is nothing to look at: train another (--attention)"
         )
     source, lengths = _one(run.data.test.source, index)[None], run.data.test.lengths[index : index + 1]
-    with calls(run.model) as steps:
-        run.model(source, lengths)
-    one = steps[0].matrix
-    query = torch.cat([step.matrix.query for step in steps], -2)  # (H, 2, E): the decoder asks twice
-    matrix = AttentionMatrix(query, one.key, _stretched(one, len(steps)), scale=one.scale)
+    multihead = run.settings.attention == "multihead"
+    with calls(run.model) if multihead else watch(run.model) as records:
+        _, weights = run.model(source, lengths)  # (H, 1, 2, S), or (1, 2, S) of one head
+    steps: list[Any] = list(records)
+    one, value = steps[0].matrix, steps[0].value
+    if run.settings.score == "additive":  # no product of a query and a key: the weights are all there is to show
+        matrix = DenseAttention(weights)
+    else:
+        query = torch.cat([step.matrix.query for step in steps], -2)  # (H, 2, E): the decoder attends twice
+        matrix = AttentionMatrix(query, one.key, _stretched(one, len(steps)), scale=one.scale)
     points = [f"({x:.2f}, {y:.2f})" for x, y in source[0].tolist()]
-    return Exhibit([Attended("decoder", matrix, steps[0].value)], (["first step", "second step"], points), "squares")
+    return Exhibit([Attended("decoder", matrix, value)], (["first step", "second step"], points), "squares")
 
 
 def _counting(run: Run, index: int) -> Exhibit:

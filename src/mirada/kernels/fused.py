@@ -21,7 +21,7 @@ from mirada.kernels.scores import Scores
 from mirada.masks import Mask, is_causal
 
 _ELEMENTS = 1 << 22  # of a band's mask: 16 MB in float32
-_HEIGHT = 256  # queries of a band at the most: a taller one looks at more keys that it may not see
+_HEIGHT = 256  # queries of a band at the most: a taller one holds more keys that are masked
 _flash: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 _flash_backward: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 

@@ -116,9 +116,10 @@ class Scores:
             longest = (torch.linalg.vector_norm(t, dim=-1) for t in (fine.query, fine.key))
             query, key = (torch.where(torch.isfinite(norm), norm, 0.0).amax() for norm in longest)
             small = float(query * key) * abs(self.scale) <= LARGE
-        return fine if small else fine._double()
+        return fine if small else fine.double()
 
-    def _double(self) -> Scores:
+    def double(self) -> Scores:
+        """The same in float64."""
         return replace(self, query=self.query.double(), key=self.key.double())
 
     def _products(self, query: Tensor, key: Tensor) -> Tensor:

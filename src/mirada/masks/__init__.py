@@ -1,4 +1,4 @@
-"""Who may attend at whom.
+"""Which query may attend to which key.
 
 A mask is a rule, not a matrix: it answers for any block of queries and keys, so that it costs nothing to hold at any
 length. True means "may attend", everywhere. Rules combine with ``&``, ``|`` and ``~``:

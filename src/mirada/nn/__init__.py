@@ -11,7 +11,7 @@
 What holds for all of them:
 
 - Tensors come batch first, (N, L, E). Torch's `batch_first=False` has no counterpart: transpose before you call.
-- `mask` is a mask of `mirada.masks` or a tensor: bool (True = may look), or floating (added to the scores).
+- `mask` is a mask of `mirada.masks` or a tensor: bool (True = may attend), or floating (added to the scores).
 - `need_weights=True` gives (output, weights) in place of the output: one row of weights a query, one set a head.
 - A query that may see nothing has the context 0, and its gradients are finite.
 - A key that no query may attend to has no influence, neither on outputs nor on gradients, even if it holds NaN.

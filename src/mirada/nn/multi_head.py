@@ -102,7 +102,7 @@ class MultiHeadAttention(nn.Module):
             query: (N, L, E).
             key: (N, S, kdim); `query` if left out.
             value: (N, S, vdim); `key` if left out.
-            mask: who may look at whom, for (N, H, L, S).
+            mask: which query may attend to which key, for (N, H, L, S).
             need_weights: give (output, weights).
         """
         key = query if key is None else key

@@ -1,4 +1,4 @@
-"""The tour: train the systems on embedded data, and tell on one page what they are and where they look."""
+"""The tour: train the systems on embedded data, and tell on one page what they are and what they attend to."""
 
 from __future__ import annotations
 

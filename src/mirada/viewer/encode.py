@@ -144,7 +144,7 @@ def _error(matrix: AttentionMatrix, query: Tensor, key: Tensor) -> float:
 
 
 def _mask(matrix: AttentionMatrix) -> Carried | None:
-    """Who may look at whom; None where that takes more than the weights themselves."""
+    """Which query may attend to which key; None where that takes more than the weights themselves."""
     if matrix.mask is None:
         return Carried({"mask": "none"})
     if matrix.mask.additive:

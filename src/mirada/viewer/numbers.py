@@ -15,7 +15,7 @@ class Edges:
     """What is drawn along a map's edges."""
 
     entropy: Tensor
-    """(H, L) in nats: 0 where a query looks at one key only."""
+    """(H, L) in nats: 0 where a query attends to one key only."""
     received: Tensor
     """(H, S): the sum of each key's column."""
 

@@ -6,7 +6,7 @@ export function cellEdges(first, after, cell) {
   return Array.from({ length: count + 1 }, (_, n) => Math.min(first + n * cell, after));
 }
 
-/** Who may look at whom, for one head. `seen(i, j)`, `bias(i, j)`, and the range of keys worth a look. */
+/** Which query may attend to which key, for one head. `seen(i, j)`, `bias(i, j)`, and the range of keys worth a look. */
 export function maskOf(kind, data, head, queries, keys) {
   const whole = () => [0, keys];
   const free = { range: whole, seen: () => true, bias: null };
