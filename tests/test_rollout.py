@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import mirada
 from mirada import AttentionMatrix, masks, rollout
 
 
@@ -80,3 +81,33 @@ def test_bad_input_is_named(arguments, message: str):
 def test_an_output_that_does_not_exist():
     with pytest.raises(IndexError, match="queries must lie between -7 and 6"):
         rollout(layers(1, 2), queries=[7])
+
+
+class OneHead(torch.nn.Module):
+    """Attention without a dimension of heads: (batch, L, E)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(x, x, x)
+
+
+def test_examples_are_not_averaged_as_heads():
+    x, model = torch.randn(3, 5, 8), OneHead()
+    with mirada.watch(model) as records:
+        model(x)
+    for layers in (records, [record.matrix for record in records]):
+        with pytest.raises(ValueError, match=r"matrix 0, \(3, 5, 5\).*weights\[:, None\]"):
+            rollout(layers)
+    weights = records[0].matrix.to_dense()
+    torch.testing.assert_close(rollout([weights[:, None]]), 0.5 * torch.eye(5) + 0.5 * weights)
+
+
+def test_a_view_of_attention_without_heads_shows_one_head_of_one_example():
+    x, model = torch.randn(3, 5, 8), OneHead()
+    with mirada.watch(model) as records:
+        model(x)
+    shown = mirada.view(records, item=1).scene
+    assert shown.layers[0].heads == 1
+    torch.testing.assert_close(shown.layers[0].matrix.rows([0, 4])[0], records[0].matrix.to_dense()[1, [0, 4]])
+    assert any("not known" in note for note in shown.notes)
+    assert shown.layers[0].value is not None
+    torch.testing.assert_close(shown.layers[0].value[0], x[1])

@@ -45,3 +45,11 @@ def test_a_folder_that_is_missing_leaves_nothing(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "missing" / "page.html", b"page")
     assert names(tmp_path) == []
+
+
+def test_a_writing_that_is_broken_off_leaves_the_old_content_and_nothing_beside_it(tmp_path):
+    (tmp_path / "page.html").write_bytes(b"old")
+    with pytest.raises(TypeError):
+        write_whole(tmp_path / "page.html", "no bytes")  # type: ignore[arg-type]
+    assert (tmp_path / "page.html").read_bytes() == b"old"
+    assert names(tmp_path) == ["page.html"]

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
 
+from mirada import AttentionMatrix
 from mirada.viewer.notebook import _reply
+from mirada.viewer.queries import Answers
+from mirada.viewer.scene import scene
 
 pytestmark = pytest.mark.browser
 
@@ -160,10 +165,6 @@ def test_two_views_in_marimo(page, tmp_path):
 
 
 def test_any_exception_of_the_kernel_reaches_the_page():
-    class Broken:
-        def answer(self, question, given):
-            raise RuntimeError("CUDA out of memory")
-
     class Heard:
         def __init__(self):
             self.sent = []
@@ -172,6 +173,10 @@ def test_any_exception_of_the_kernel_reaches_the_page():
             self.sent.append(message)
 
     heard = Heard()
-    _reply(heard, Broken(), {}, {"id": "1", "question": "row", "parameters": {}})
-    told = "the kernel could not compute this: RuntimeError: CUDA out of memory"
-    assert heard.sent == [{"answer": "1", "error": told}]
+    shown = scene(torch.ones(1, 2, 1))
+    vast = AttentionMatrix(torch.zeros(1, 2, 1), torch.zeros(1, 1, 1).expand(1, 10**13, 1))  # a row is 40 terabytes
+    shown = replace(shown, layers=[replace(shown.layers[0], matrix=vast)])
+    _reply(heard, Answers(shown), {}, {"id": "1", "question": "row", "parameters": {"layer": 0, "head": 0, "query": 0}})
+    assert len(heard.sent) == 1
+    assert heard.sent[0]["answer"] == "1"
+    assert re.match("the kernel could not compute this: RuntimeError: .*memory", heard.sent[0]["error"])

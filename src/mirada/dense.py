@@ -37,6 +37,7 @@ class DenseAttention:
     """
 
     mask: Mask | None = None
+    dims: tuple[str, ...] | None = None
 
     def __init__(self, weights: Tensor | np.ndarray) -> None:
         found = weights if isinstance(weights, Tensor) else torch.as_tensor(weights)

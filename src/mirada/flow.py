@@ -87,6 +87,11 @@ def _check(matrices: Sequence[Attention], residual: float) -> torch.Size:
                 "matrices must be square and of one shape, since layers multiply: "
                 f"matrix {number} has {tuple(matrix.shape)}, matrix 0 has {tuple(shape)}"
             )
+        if matrix.dims and matrix.dims[-1] != "heads" and shape[-3] > 1:
+            raise ValueError(
+                f"matrices must have their heads before (L, L): matrix {number}, {tuple(shape)}, was recorded with "
+                f"{matrix.dims[-1]} there; one head of several examples is weights[:, None], (batch, 1, L, L)"
+            )
     if not 0.0 <= residual <= 1.0:
         raise ValueError(f"residual must lie between 0 and 1, got {residual}")
     return shape

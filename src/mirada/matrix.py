@@ -70,6 +70,9 @@ class AttentionMatrix:
         TypeError: a mask that is neither bool nor floating.
     """
 
+    dims: tuple[str, ...] | None = None
+    """What each leading dimension counts, "batch", "heads" or "unknown", where `mirada.watch` recorded it."""
+
     def __init__(
         self,
         query: Tensor,

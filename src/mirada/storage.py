@@ -35,8 +35,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError:
+    finally:  # whatever ended it, Ctrl-C included; after the rename there is nothing left to remove
         with suppress(OSError):
             beside.unlink()
-        raise
     return path

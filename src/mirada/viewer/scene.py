@@ -104,7 +104,8 @@ def _named(what: Any) -> Iterable[tuple[str, Matrix, Tensor | None]]:
         if isinstance(matrix, Tensor):
             matrix = _given(matrix)
         if isinstance(matrix, AttentionMatrix) and matrix.softcap is not None:
-            matrix = _given(matrix.to_dense())  # the page forms scores without a cap
+            dims, matrix = matrix.dims, _given(matrix.to_dense())  # the page forms scores without a cap
+            matrix.dims = dims
         if not isinstance(matrix, Matrix):
             raise TypeError(
                 f"what: {type(one).__name__} can't be shown, wanted AttentionMatrix, weights (..., L, S), "
@@ -142,16 +143,21 @@ def _layer(
     *leading, queries, keys = matrix.shape
     if queries == 0 or keys == 0:
         raise ValueError(f"what: {name} has {queries} queries and {keys} keys, there is nothing to be seen")
-    index = _item(item, tuple(leading), name)
-    if any(size > 1 for size in leading[:-1]):
-        notes.append(f"Item {', '.join(map(str, index))} of a batch of {'×'.join(map(str, leading[:-1]))}.")
-    matrix = matrix[index] if index else matrix
-    if not leading:
-        matrix = _one_head(matrix)
-    elif leading[-1] == 0:
+    batch = _batch(matrix, name)
+    index = _item(item, batch, name)
+    if any(size > 1 for size in batch):
+        notes.append(f"Item {', '.join(map(str, index))} of a batch of {'×'.join(map(str, batch))}.")
+    if len(batch) == len(leading) > 0 and matrix.dims and matrix.dims[-1] == "unknown":
+        notes.append(f"{name}: whether {leading[-1]} counts heads or examples is not known; it is shown as examples.")
+    if 0 in leading[len(batch) :]:
         raise ValueError(f"what: {name} has no heads")
+    one = len(batch) == len(leading)
+    matrix = matrix[index] if index else matrix
+    if one:
+        matrix = _one_head(matrix)
     if value is not None:
-        value = _values(value, index, matrix.shape[0])
+        value = value[index] if index and value.ndim > len(index) + 2 - one else value
+        value = _values(value, matrix.shape[0])
     row_words, column_words = _words(labels, queries, keys, name)
     notes += _not_finite(name, matrix)
     return Layer(name, matrix, value, row_words, column_words)
@@ -181,9 +187,21 @@ def _not_finite(name: str, matrix: Matrix) -> Iterable[str]:
         yield f"{name}: {rows} not finite, first head {head}, query {query}, key {key} ({float(row[key])})."
 
 
-def _item(item: int | tuple[int, ...], leading: tuple[int, ...], name: str) -> tuple[int, ...]:
-    """An index that leaves the heads, the last leading dimension, and nothing before them."""
-    batch = leading[:-1]
+def _batch(matrix: Matrix, name: str) -> tuple[int, ...]:
+    """The sizes of the dimensions of examples: all before the heads, which are the last before (L, S).
+
+    Where a record says that the last one counts no heads, it has one head, and all of them are examples.
+    """
+    leading, dims = tuple(matrix.shape[:-2]), matrix.dims
+    if not dims or dims[-1] == "heads" or leading[-1] == 1:
+        return leading[:-1]
+    if "heads" in dims:
+        raise ValueError(f"what: {name} {leading}, has its heads first: give weights (batch, heads, L, S)")
+    return leading
+
+
+def _item(item: int | tuple[int, ...], batch: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """An index of one example."""
     index = item if isinstance(item, tuple) else (item, *[0] * (len(batch) - 1))[: len(batch)]
     if len(index) != len(batch) or any(not 0 <= at < size for at, size in zip(index, batch, strict=True)):
         raise ValueError(f"item={item!r} is not in {name}'s batch of shape {batch}")
@@ -199,9 +217,8 @@ def _one_head(matrix: Matrix) -> Matrix:
     return AttentionMatrix(matrix.query[None], matrix.key[None], mask, scale=matrix.scale, softcap=matrix.softcap)
 
 
-def _values(value: Tensor, index: tuple[int, ...], heads: int) -> Tensor | None:
+def _values(value: Tensor, heads: int) -> Tensor | None:
     """The values (H, S, Ev): with grouped queries one head of values serves several."""
-    value = value[index] if index and value.ndim > len(index) + 2 else value
     value = value[None] if value.ndim == 2 else value
     if value.ndim != 3 or value.shape[0] == 0 or heads % value.shape[0]:
         return None

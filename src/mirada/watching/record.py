@@ -157,6 +157,7 @@ class AttentionRecord:
             self._check_functions(call, call.rule)
         if self._matrix is None:
             self._matrix = call.matrix()
+            self._matrix.dims = self.dims
         return self._matrix
 
     def _check_functions(self, call: Call, rule: FlexMask) -> None:

@@ -82,7 +82,7 @@ def chapter(runs: dict[str, Run]) -> Chapter:
                     "forcing**. Learning is faster with it, as an early mistake does not spoil all that follows. But "
                     "in use there is no teacher: a model that never met its own mistakes cannot recover from them. "
                     "That is called exposure bias. So here a coin decides: in half of the training steps the decoder "
-                    "is given the true point.",
+                    "is given the true point. `--teacher-forcing 0` and `--teacher-forcing 1` train the two extremes.",
                 ),
             ),
             Pictures(
