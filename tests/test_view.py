@@ -15,7 +15,7 @@ import mirada
 from mirada import masks
 from mirada.dense import DenseAttention
 from mirada.viewer import encode, pyramid
-from mirada.viewer.numbers import edges, measures
+from mirada.viewer.numbers import edges, of_heads
 from mirada.viewer.page import in_html
 from mirada.viewer.scene import scene
 
@@ -178,7 +178,7 @@ def test_measures_that_can_be_checked_by_hand():
     first = torch.eye(4)[torch.zeros(4, dtype=torch.long)]
     previous = torch.eye(4)[torch.tensor([0, 0, 1, 2])]
     found = DenseAttention(torch.stack([even, first, previous]))
-    records = measures(found, edges(found))
+    records = of_heads(found, edges(found))
     torch.testing.assert_close(records.entropy, torch.tensor([4.0, 1, 1]).log())
     torch.testing.assert_close(records.sink, torch.tensor([0.25, 1.0, 0.5]))
     torch.testing.assert_close(records.previous, torch.tensor([0.25, 1 / 3, 1.0]))

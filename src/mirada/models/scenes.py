@@ -40,7 +40,7 @@ def _layers(name: str, record: AttentionRecord, prepared: Prepared) -> Iterator[
         return
     along = sides(record.name, queries, keys, prepared)
     for layer in scene({name: record}, labels=(along.queries, along.keys)).layers:
-        yield replace(layer, name=name)
+        yield replace(layer, name=name, tokens=along.ids)
 
 
 def _ranges(count: int, bins: int) -> list[str]:

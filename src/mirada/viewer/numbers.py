@@ -39,14 +39,17 @@ def edges(matrix: Matrix) -> Edges:
     return Edges(matrix.entropy().float(), matrix.received().float())
 
 
-def measures(matrix: Matrix, known: Edges) -> Measures:
-    """What heads are sorted and filtered by."""
+def of_heads(matrix: Matrix, known: Edges) -> Measures:
+    """What heads are sorted and filtered by. A mean leaves out queries that attend to nothing; NaN where all do."""
     *_, queries, keys = matrix.shape
     every = torch.arange(queries)
-    sink = matrix.entries(every, torch.zeros_like(every)).float().mean(-1)
+    attends = matrix.logsumexp() != -torch.inf  # (H, L)
+    sink = matrix.entries(every, torch.zeros_like(every)).float().sum(-1) / attends.sum(-1)
     own = every[(every >= 1) & (every <= keys)]
-    previous = matrix.entries(own, own - 1).float().mean(-1) if len(own) else torch.zeros_like(sink)
-    return Measures(known.entropy.mean(-1), sink, previous, _concentration(known.received))
+    previous = torch.zeros_like(sink)
+    if len(own):
+        previous = matrix.entries(own, own - 1).float().sum(-1) / attends[..., own].sum(-1)
+    return Measures(known.entropy.sum(-1) / attends.sum(-1), sink, previous, _concentration(known.received))
 
 
 def _concentration(received: Tensor) -> Tensor:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mirada.matrix import AttentionMatrix
-from mirada.viewer import encode, pyramid
-from mirada.viewer.numbers import Edges, Measures, edges, measures
+from mirada.viewer import encode, measures, pyramid
+from mirada.viewer.numbers import Edges, edges, of_heads
 from mirada.viewer.protocol import WHOLE
 from mirada.viewer.scene import Layer, Scene
 
@@ -56,6 +58,7 @@ def about(scene: Scene, layers: list[dict[str, Any]]) -> dict[str, Any]:
         "notes": list(scene.notes),
         "words": list(words),
         "layers": layers,
+        "measures": scene.measures,
         "image": None
         if picture is None
         else {"uri": picture.uri(), "size": picture.size, "grid": picture.grid, "first": picture.first},
@@ -68,11 +71,11 @@ def describe(layer: Layer) -> dict[str, Any]:
     return {"name": layer.name, "heads": layer.heads, "queries": queries, "keys": keys}
 
 
-def in_json(found: Measures) -> dict[str, list[float | None]]:
+def in_json(found: Mapping[str, Tensor]) -> dict[str, list[float | None]]:
     """The measures of each head; None where they are not finite."""
     return {
         name: [round(number, 6) if math.isfinite(number) else None for number in values.tolist()]
-        for name, values in vars(found).items()
+        for name, values in found.items()
     }
 
 
@@ -81,7 +84,7 @@ def thumb_size(layer: Layer) -> tuple[int, ...]:
     return tuple(min(side, THUMB) for side in layer.size)
 
 
-def thumbs(layer: Layer) -> torch.Tensor:
+def thumbs(layer: Layer) -> Tensor:
     """Small maps of all heads, (H, r, s)."""
     rows, columns = thumb_size(layer)
     return layer.matrix.tile((0, layer.size[0]), (0, layer.size[1]), (rows, columns)).float().cpu()
@@ -89,7 +92,10 @@ def thumbs(layer: Layer) -> torch.Tensor:
 
 def _common(layer: Layer) -> encode.Carried:
     along = edges(layer.matrix)
-    described: dict[str, Any] = {"thumb": thumb_size(layer), "measures": in_json(measures(layer.matrix, along))}
+    found = vars(of_heads(layer.matrix, along)) | {
+        name: measures.measure(layer, name) for name in measures.later(layer)
+    }
+    described: dict[str, Any] = {"thumb": thumb_size(layer), "measures": in_json(found)}
     blobs = {"thumbs": zlib.compress(thumbs(layer).half().numpy().astype("<f2").tobytes(), 6)}
     if layer.size[0] * layer.size[1] > WHOLE:
         far, blobs_from_afar = _from_afar(layer, along)
@@ -107,5 +113,5 @@ def _from_afar(layer: Layer, along: Edges) -> tuple[dict[str, Any], dict[str, by
     return records.about, blobs
 
 
-def _floats(values: torch.Tensor) -> bytes:
+def _floats(values: Tensor) -> bytes:
     return values.detach().cpu().float().numpy().astype("<f4").tobytes()

@@ -3,6 +3,7 @@
 | question | parameters | answer |
 |---|---|---|
 | overview | layer | entropy, sink, previous, concentration (H,) each; small maps (H, r, s) |
+| measure | layer, name | (H,): a number of each head that takes a pass of its own |
 | edges | layer, head | entropy (L,), received (S,) |
 | row | layer, head, query | (S,) |
 | column | layer, head, key | (L,) |
@@ -25,9 +26,9 @@ from torch import Tensor
 
 from mirada.kernels import plain
 from mirada.matrix import AttentionMatrix
-from mirada.viewer import pyramid
+from mirada.viewer import measures, pyramid
 from mirada.viewer.flow import rolled
-from mirada.viewer.numbers import Edges, edges, measures
+from mirada.viewer.numbers import Edges, edges, of_heads
 from mirada.viewer.payload import about, describe, thumb_size, thumbs
 from mirada.viewer.protocol import MEASURES, PARTS, TILE
 from mirada.viewer.scene import Matrix, Scene
@@ -72,6 +73,7 @@ class Answers:
         """
         answers: dict[str, Callable[[Mapping[str, Any]], Tensor]] = {
             "overview": self._overview,
+            "measure": self._measure,
             "edges": self._edges,
             "row": self._row,
             "column": self._column,
@@ -87,6 +89,7 @@ class Answers:
     def _live(self, number: int) -> dict[str, Any]:
         layer = self.scene.layers[number]
         live: dict[str, Any] = {"kind": "live", "bits": 32, "error": 0.0, "thumb": thumb_size(layer)}
+        live["later"] = measures.later(layer)
         if isinstance(layer.matrix, AttentionMatrix):
             live |= {"scale": layer.matrix.scale, "query_width": layer.matrix.query.shape[-1]}
             live |= {} if layer.value is None else {"value_width": layer.value.shape[-1]}
@@ -101,10 +104,15 @@ class Answers:
         def find() -> Tensor:
             each = [self._edges_of(number, head) for head in range(layer.heads)]
             along = Edges(torch.stack([one.entropy for one in each]), torch.stack([one.received for one in each]))
-            known = vars(measures(layer.matrix, along))
+            known = vars(of_heads(layer.matrix, along))
             return torch.cat([*(known[name] for name in MEASURES), thumbs(layer).flatten()])
 
         return self._once(("overview", number), find)
+
+    def _measure(self, given: Mapping[str, Any]) -> Tensor:
+        number = self._number(given, "layer", len(self.scene.layers))
+        name = str(given.get("name", ""))
+        return self._once(("measure", number, name), lambda: measures.measure(self.scene.layers[number], name))
 
     def _edges(self, given: Mapping[str, Any]) -> Tensor:
         number, head, _ = self._head(given)

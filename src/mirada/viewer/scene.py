@@ -19,6 +19,8 @@ from mirada.viewer.image import Picture, as_picture
 
 Matrix = AttentionMatrix | DenseAttention
 Labels = Sequence[str] | tuple[Sequence[str], Sequence[str]]
+Table = list[list[float | None]]
+"""A number for each head of each layer; None where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,8 @@ class Layer:
     """(H, S, Ev), where it is known what the weights are applied to."""
     queries: Sequence[str]
     keys: Sequence[str]
+    tokens: Sequence[int] | None = None
+    """(L,), the same number for the same token, where queries and keys are one text."""
 
     @property
     def heads(self) -> int:
@@ -52,6 +56,8 @@ class Scene:
     picture: Picture | None = None
     title: str = "mirada"
     notes: Sequence[str] = field(default=())
+    measures: Mapping[str, Table] = field(default_factory=dict)
+    """Numbers of each head that were found elsewhere, by name."""
 
 
 def scene(
@@ -160,7 +166,14 @@ def _layer(
         value = _values(value, matrix.shape[0])
     row_words, column_words = _words(labels, queries, keys, name)
     notes += _not_finite(name, matrix)
-    return Layer(name, matrix, value, row_words, column_words)
+    tokens = _tokens(row_words) if labels is not None and row_words == column_words else None
+    return Layer(name, matrix, value, row_words, column_words, tokens)
+
+
+def _tokens(words: Sequence[str]) -> list[int]:
+    """A number for each word, the same for the same word."""
+    known: dict[str, int] = {}
+    return [known.setdefault(word, len(known)) for word in words]
 
 
 _CHECKED = 1 << 24  # weights: more are not formed before anything is shown

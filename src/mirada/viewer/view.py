@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from mirada.viewer import page
 from mirada.viewer.exhibit import Exhibit, Exhibitor
+from mirada.viewer.measures import given
 from mirada.viewer.notebook import widget
 from mirada.viewer.payload import about, describe, prepare
 from mirada.viewer.playground import Trial
@@ -70,8 +72,8 @@ class View:
         """
         return widget(self.answers(), self.height, self.trials)
 
-    def _repr_mimebundle_(self, **given: Any) -> Any:
-        return self.widget()._repr_mimebundle_(**given)
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self.widget()._repr_mimebundle_(**kwargs)
 
     def serve(self, *, port: int = 0, browser: bool = True, say: Callable[[str], None] = print) -> None:
         """Serve a live page on this machine until Ctrl-C: what it shows is computed as it is asked for, at any length.
@@ -116,6 +118,7 @@ def view(
     title: str | None = None,
     height: int = 680,
     trials: Mapping[str, Trial] | None = None,
+    measures: Mapping[str, Any] | None = None,
 ) -> View:
     """Look into attention: heads, map, tokens, image, steps.
 
@@ -132,6 +135,7 @@ def view(
         title: above the view; "mirada" if left out.
         height: in pixels, in a notebook.
         trials: what can be tried by hand when the view is served, by name.
+        measures: numbers of each head to find heads by: name -> (layers, heads), the effect of ablating each, say.
 
     Raises:
         ValueError: nothing to be shown, labels of the wrong length, an image that the tokens don't fit, a run whose
@@ -156,6 +160,8 @@ def view(
         what = what.layers
     title = "mirada" if title is None else title
     shown = scene(what, labels=labels, image=image, patch=patch, first=first, item=item, title=title)
+    if measures is not None:
+        shown = replace(shown, measures=given(measures, shown.layers))
     return View(shown, height, trials)
 
 
