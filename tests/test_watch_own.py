@@ -8,7 +8,7 @@ import torch
 import mirada
 from mirada import masks
 from mirada.interventions import Edit, ablate, knock_out_edges, uniform
-from mirada.nn import MultiHeadAttention, SelfAttention
+from mirada.nn import MultiHeadAttention, SelfAttention, WideMultiHeadAttention
 
 
 @pytest.mark.parametrize("length", [8, 300])
@@ -65,3 +65,34 @@ def test_the_weights_it_returns_are_those_after_the_edit(length: int, edit: Edit
     assert not torch.allclose(weights[:, edit.heads], before[:, edit.heads])
     weights[:, edit.heads].square().sum().backward()
     assert layer.in_proj_weight.grad is not None
+
+
+@pytest.mark.parametrize("length", [5, 300])
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_wide_heads_are_heads_with_and_without_a_mask(length: int, is_masked: bool, need_weights: bool):
+    torch.manual_seed(0)
+    layer, x = WideMultiHeadAttention(4, 3), torch.randn(2, length, 4)
+    mask = masks.padding([length - 2, length], length) if is_masked else None
+    _, weights = layer(x, mask=mask, need_weights=True)
+    expected = layer(x, mask=mask, need_weights=need_weights)
+    with mirada.watch(layer) as records:
+        found = layer(x, mask=mask, need_weights=need_weights)
+    for one, other in zip(*(of if need_weights else [of] for of in (found, expected)), strict=True):
+        assert torch.equal(one, other)
+    assert (records[0].shape, records[0].dims) == ((2, 3, length, length), ("batch", "heads"))
+    torch.testing.assert_close(records[0].matrix.to_dense(), weights)
+
+
+@pytest.mark.parametrize("heads", [[1], [0, 1, 2]])
+def test_a_wide_head_is_ablated_alike_with_and_without_a_mask(heads: list[int]):
+    torch.manual_seed(0)
+    layer, x = WideMultiHeadAttention(4, 3), torch.randn(2, 5, 4)
+    outputs = []
+    for mask in (None, torch.ones(5, 5, dtype=torch.bool)):
+        with mirada.watch(layer, edit=ablate(heads=heads)):
+            outputs.append(layer(x, mask=mask))
+    torch.testing.assert_close(*outputs)
+    if len(heads) == 3:
+        torch.testing.assert_close(outputs[0], layer.out.bias.expand_as(x))
+    assert layer.folds

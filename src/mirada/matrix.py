@@ -27,7 +27,7 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from mirada import binning, checks, kernels
 from mirada.dense import DenseAttention, merged
-from mirada.kernels import Scores, direct, normalisers, plain
+from mirada.kernels import Scores, direct, folded, normalisers, plain
 from mirada.kernels.autocast import cast
 from mirada.kernels.statistics import in_one_pass
 from mirada.masks import Mask, as_mask
@@ -502,6 +502,12 @@ def attention(
         and direct.takes(query, key, value)
     ):
         return functional.scaled_dot_product_attention(query, key, value, scale=scale)
+    if mask is None and not dropout_p and folded.takes(query, key, value):
+        parts, heads = folded.together(query, key, value), query.shape[-3]
+        found = attention(*parts, scale=scale, softcap=softcap, need_weights=need_weights)
+        if isinstance(found, Tensor):
+            return folded.apart(found, heads)
+        return folded.apart(found[0], heads), folded.apart(found[1], heads)
     matrix = AttentionMatrix(query, key, mask, scale=scale, softcap=softcap, enable_gqa=enable_gqa)
     scores, value = matrix._scores, matrix._operand("value", value, key.shape[-2])
     if not (need_weights or dropout_p):

@@ -19,7 +19,10 @@ class WideMultiHeadAttention(nn.Module):
         A_h = softmax((X Wq_h + bq_h) (Y Wk_h + bk_h)ᵀ / √E)
         output = Σ_h A_h (Y Wv_h + bv_h) Wo_h + bo
 
-    Where no mask hides anything, the same function and gradients come from `_folded`, with half the arithmetic.
+    Where no mask hides anything, the same function and gradients come from `_folded`, with half the arithmetic. The
+    bias of the values is added there once for all heads, so the gradient of a head's gate leaves it out, as in Michel
+    et al. 2019. With `folds = False` every head has queries, keys and values of its own; `mirada.watch` sets it to edit
+    heads.
 
     Args:
         embed_dim: features E of queries, keys, values and output.
@@ -42,7 +45,7 @@ class WideMultiHeadAttention(nn.Module):
     def __init__(self, embed_dim: int, heads: int) -> None:
         super().__init__()
         positive(embed_dim=embed_dim, heads=heads)
-        self.embed_dim, self.heads = embed_dim, heads
+        self.embed_dim, self.heads, self.folds = embed_dim, heads, True
         self.query = nn.Linear(embed_dim, embed_dim * heads)
         self.key = nn.Linear(embed_dim, embed_dim * heads)
         self.value = nn.Linear(embed_dim, embed_dim * heads)
@@ -70,7 +73,7 @@ class WideMultiHeadAttention(nn.Module):
         value = key if value is None else value
         for argument, tensor in (("query", query), ("key", key), ("value", value)):
             expect(argument, tensor, self.embed_dim, rank=3)
-        if mask is None:
+        if mask is None and self.folds:
             output, weights = self._folded(query, key, value, need_weights)
         else:
             output, weights = self._plain(query, key, value, mask, need_weights)
@@ -98,15 +101,13 @@ class WideMultiHeadAttention(nn.Module):
         The terms with bk_h are the same for all keys of a row, so the softmax drops them. c = Σ_h bv_h Wo_h + bo, as
         each row of weights sums to 1; where a mask lets a query see nothing it sums to 0, hence only without a mask.
 
-        Keys and values are now Y itself for every head, so heads are nothing but more queries: H · L of them.
+        Keys and values are now Y itself for every head, so heads are nothing but more queries (`kernels.folded`).
         """
         ask, u = self._ask()  # (H·E, E), (H·E)
         say, c = self._say()  # (E, H·E), (E)
-        asked = linear(query, ask, u).unflatten(-1, (self.heads, -1)).flatten(1, 2)  # (N, L·H, E)
-        context, weights = look(asked, key, value, None, need_weights)  # (N, L·H, E), (N, L·H, S)
-        context = context.unflatten(1, (-1, self.heads)).flatten(2)  # (N, L, H·E)
-        if weights is not None:
-            weights = weights.unflatten(1, (-1, self.heads)).transpose(1, 2)  # (N, H, L, S)
+        asked = linear(query, ask, u).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, H, L, E)
+        context, weights = look(asked, key[:, None], value[:, None], None, need_weights)  # (N, H, L, E), (N, H, L, S)
+        context = context.transpose(1, 2).flatten(2)  # (N, L, H·E)
         return linear(context, say, c), weights  # (N, L, E), (N, H, L, S)
 
     def _ask(self) -> tuple[Tensor, Tensor]:

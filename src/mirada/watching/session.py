@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal
@@ -80,6 +80,7 @@ class Watch:
             self._modules.attach()
             intercept = Intercept(self)
             self._modules.functions = lambda: intercept.functions
+            entered.enter_context(_heads_apart([m for m, name in self._modules.names.items() if self._edits_of(name)]))
             entered.enter_context(intercept)
             self._open = entered.pop_all()
         self._state = "open"
@@ -106,7 +107,7 @@ class Watch:
             return call, compute()
         self._modules.noticed += 1
         call = unpacked(call, here.module)
-        edits = [edit for edit in self._edits if edit.concerns(here.name)]
+        edits = self._edits_of(here.name)
         if edits:
             call, context = self._computed_with(edits, call, here, compute)
         else:
@@ -146,7 +147,7 @@ class Watch:
             self._outside += 1
         elif not in_backward():
             self._modules.noticed += 1
-            edits = [edit for edit in self._edits if edit.concerns(here.name)]
+            edits = self._edits_of(here.name)
             self._sight(call, context, here, edits)
 
     def edits_here(self) -> bool:
@@ -160,7 +161,7 @@ class Watch:
     def edited(self, call: Call, weights: Tensor) -> tuple[Call, Tensor] | None:
         """The call as it is to be edited and the weights to go on with; None where it isn't to be."""
         here = self._modules.here
-        edits = [] if here is None else [edit for edit in self._edits if edit.concerns(here.name)]
+        edits = [] if here is None else self._edits_of(here.name)
         if here is None or not edits or in_backward():
             return None
         return editing.edited_weights(edits, call, weights, here.name, self._heads_at(call, here))
@@ -185,6 +186,9 @@ class Watch:
             return self.folded
         here = self._modules.here
         return here.module.num_heads if here is not None and isinstance(here.module, nn.MultiheadAttention) else None
+
+    def _edits_of(self, name: str) -> list[Edit]:
+        return [edit for edit in self._edits if edit.concerns(name)]
 
     def _heads_at(self, call: Call, here: Followed) -> int | None:
         return heads_at(call.shape[:-2], heads_of(here.module))
@@ -299,6 +303,19 @@ class Watch:
             left_out=self._left_out,
             idle=[edit for edit in self._edits if edit not in self._applied],
         )
+
+
+@contextmanager
+def _heads_apart(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """A layer that folds its heads together computes each by itself while one of them is edited."""
+    folding: list[Any] = [module for module in modules if vars(module).get("folds") is True]
+    for module in folding:
+        module.folds = False
+    try:
+        yield
+    finally:
+        for module in folding:
+            module.folds = True
 
 
 def _checked_edits(edit: Edit | Iterable[Edit], modules: Mapping[str, nn.Module]) -> list[Edit]:
