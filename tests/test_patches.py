@@ -236,7 +236,7 @@ def run_of(data: Images, **settings: Any) -> Any:
     [
         ({"model": "mlp"}, ["images", "learning", "predictions"]),
         ({"model": "features", "heads": 2}, ["images", "patches", "learning", "predictions", "gaze"]),
-        ({"model": "block", "blocks": 2}, ["images", "patches", "learning", "predictions", "gaze-0", "gaze-1"]),
+        ({"model": "block", "blocks": 2}, ["images", "patches", "learning", "predictions", "gaze-1", "gaze-2"]),
     ],
 )
 def test_pictures(digits, settings, names):

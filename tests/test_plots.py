@@ -124,7 +124,7 @@ class TestImages:
     def test_patches_are_cut_and_numbered_in_reading_order(self):
         image = np.arange(16.0).reshape(4, 4)
         ax = plots.patches(image, 2)
-        assert texts(ax) == ["0", "1", "2", "3"]
+        assert texts(ax) == ["1", "2", "3", "4"]
         drawn = ax.images[0].get_array() * 15
         np.testing.assert_allclose(drawn[:2, 3:], image[:2, 2:])  # the second, right of a gap of one pixel
         np.testing.assert_allclose(drawn[3:, :2], image[2:, :2])
@@ -144,7 +144,7 @@ class TestImages:
     def test_gazes_draw_every_head_and_every_query(self):
         page = plots.gazes(np.zeros((4, 4)), torch.softmax(torch.randn(5, 4, 4), -1))
         drawn = [ax for ax in page.axes if ax.images]
-        assert [ax.get_title(loc="left") for ax in drawn] == [f"head {n}" for n in range(5)]
+        assert [ax.get_title(loc="left") for ax in drawn] == [f"head {n}" for n in (1, 2, 3, 4, 5)]
         assert all(len(ax.patches) == 4 for ax in drawn)
 
     @pytest.mark.parametrize(
@@ -191,12 +191,12 @@ class TestPlane:
     def test_a_score_is_read_off_as_length_times_length_times_cosine(self):
         ax = plots.vectors([0.55, 0.95], [[0.65, 0.2], [0.85, -0.4], [-0.95, -0.75]])
         words = [text.get_text() for text in ax.get_legend().get_texts()]
-        assert words[1] == "key 0: length 0.68, cosine 0.73, score 0.55"
-        assert words[3].endswith("score -1.23")
+        assert words[1] == "key 1: length 0.68, cosine 0.73, score 0.55"
+        assert words[3].endswith("score −1.23")
 
     def test_the_context_is_where_the_weighted_values_lead(self):
         ax = plots.weighted_sum([[0.65, 0.2], [0.85, -0.4], [-0.95, -0.75]], [0.5557, 0.3508, 0.0935])
-        assert ax.get_legend().get_texts()[-1].get_text() == "context: (0.57, -0.10)"
+        assert ax.get_legend().get_texts()[-1].get_text() == "context: (0.57, −0.10)"
 
     def test_a_vector_of_length_zero_can_be_drawn(self):
         assert plots.png(plots.vectors([0.0, 0.0], [[0.0, 0.0]]).figure)

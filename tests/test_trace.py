@@ -190,9 +190,9 @@ class TestTelling:
         told = str(trace(EXAMPLE, EXAMPLE, EXAMPLE, masks.causal(5), scale=1))
         for heading in ("1  scores", "2  scaled", "3  masked", "4  weights", "5  context"):
             assert heading in told
-        assert "query 0 0.0285 0.0735 0.1185 0.1635 0.2085" in told
-        assert "query 0 0.0285     −∞     −∞     −∞     −∞" in told
-        assert "query 0 1.0000 0.0000 0.0000 0.0000 0.0000" in told
+        assert "query 1 0.0285 0.0735 0.1185 0.1635 0.2085" in told
+        assert "query 1 0.0285     −∞     −∞     −∞     −∞" in told
+        assert "query 1 1.0000 0.0000 0.0000 0.0000 0.0000" in told
 
     def test_show_prints_the_same_to_the_terminal(self, capsys):
         trace(EXAMPLE, EXAMPLE, EXAMPLE, scale=1).show()
@@ -201,7 +201,7 @@ class TestTelling:
     def test_leaves_out_the_middle_of_what_is_large(self):
         told = str(trace(*torch.randn(3, 2, 300, 64)))
         assert "[0] of the leading dimensions (2,)" in told
-        assert "key 0" in told
+        assert "key 1" in told
         assert "key 299" in told
         assert "⋯" in told
         assert "⋮" in told

@@ -48,7 +48,8 @@ def test_each_mask_hides_what_it_says_and_nothing_else(example):
     last[:, 4] = True
     future = torch.ones(5, 5).triu(1).bool()
     for name, hidden in {"padding": last, "no-peek": future, "both": last | future}.items():
-        (panel,) = example[name].panels
+        mask, panel = example[name].panels
+        assert torch.equal(mask.numbers, (~hidden).float())
         assert torch.equal(panel.numbers == -torch.inf, hidden)
         assert torch.equal(panel.numbers[~hidden], example["scores"].panels[0].numbers[~hidden])
 
@@ -59,6 +60,11 @@ def test_the_weights_in_percents(example):
     assert percents(causal)[:2] == [[100, 0, 0, 0, 0], [46, 54, 0, 0, 0]]
     assert percents(both)[4] == PADDING_PERCENTS[4]  # the last query peeks at nothing that padding doesn't hide
     assert [panel.values for panel in example["weights"].panels] == ["decimals"] * 3
+
+
+def test_a_cell_is_read_aloud(example):
+    assert "row 3, column 4 of the first table: query 3 takes 35 % of its context" in example["percents"].explanation
+    assert "query 3 attends to nothing" in walk(Settings(padding=5))["percents"].explanation
 
 
 def test_the_context_has_the_shape_of_the_input_and_is_the_mean_of_the_values(example):
@@ -114,8 +120,8 @@ def test_told_as_a_lesson(example):
     told = str(example)
     for number, step in enumerate(example.steps, start=1):
         assert f"{number}  {step.title} ─" in told
-    assert "query 0    23    24    26    27     0" in told
-    assert "query 0 0.0285 0.0735 0.1185 0.1635     −∞" in told
+    assert "query 1    23    24    26    27     0" in told
+    assert "query 1 0.0285 0.0735 0.1185 0.1635     −∞" in told
 
 
 def test_drawn_and_saved_step_by_step(example, tmp_path):
@@ -178,7 +184,8 @@ class TestOwnMatrices:
     def test_queries_and_keys_that_differ_in_number_are_aligned_as_told(self, write, align, seen):
         files = {"query": write("q.npy", np.ones((3, 2))), "key": write("k.npy", np.ones((5, 2)))}
         step = walk(Settings(**files, align=align))["no-peek"]
-        assert step.panels[0].numbers.isfinite().sum(-1).tolist() == seen
+        assert step.panels[0].numbers.sum(-1).tolist() == seen
+        assert step.panels[1].numbers.isfinite().sum(-1).tolist() == seen
         assert "Of 3 queries and 5 keys" in step.explanation
 
     def test_whole_numbers_will_do(self, write):

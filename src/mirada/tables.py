@@ -23,17 +23,17 @@ class MatrixTable:
     """A matrix (rows, columns) that rich can print, as wide as the terminal allows.
 
     >>> print(plain_text(MatrixTable(torch.tensor([[0.5, -torch.inf]]), rows="query", columns="key")))
-             key 0  key 1
-    query 0 0.5000     −∞
+             key 1  key 2
+    query 1 0.5000     −∞
     """
 
     numbers: Tensor
     rows: str | Sequence[str] = ""
-    """What a row is ("query" heads them query 0, query 1, ...), or a name for each."""
+    """What a row is ("query" heads them query 1, query 2, ...), or a name for each."""
     columns: str | Sequence[str] = ""
     """What a column is, or a name for each."""
-    values: Literal["decimals", "percents"] = "decimals"
-    """Four decimals, or whole percents."""
+    values: Literal["decimals", "percents", "whole"] = "decimals"
+    """Four decimals, whole percents, or whole numbers."""
     hidden: Tensor | None = None
     """Cells that may not be seen, True = hidden: printed dim. −inf always is."""
 
@@ -75,7 +75,7 @@ class MatrixTable:
     def _writer(self, shown: Tensor) -> Callable[[float], str]:
         finite = shown[shown.isfinite()].abs()
         largest = float(finite.max()) if len(finite) else 0.0
-        form = "{:.0f}" if self.values == "percents" else "{:.4f}" if largest < 1e5 else "{:.3e}"
+        form = "{:.0f}" if self.values != "decimals" else "{:.4f}" if largest < 1e5 else "{:.3e}"
         factor = 100 if self.values == "percents" else 1
 
         def write(number: float) -> str:
@@ -98,7 +98,7 @@ def plain_text(renderable: RenderableType, width: int = 100) -> str:
 
 
 def _names(names: str | Sequence[str], count: int) -> list[str]:
-    return [f"{names} {number}".strip() for number in range(count)] if isinstance(names, str) else list(names)
+    return [f"{names} {number}".strip() for number in range(1, count + 1)] if isinstance(names, str) else list(names)
 
 
 def _ends(count: int, most: int) -> list[int | None]:

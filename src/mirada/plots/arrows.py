@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from mirada.plots.style import CYCLE, FAINT, INK, SMALL, array, axes_or_new, headline, quiet
+from mirada.plots.style import CYCLE, FAINT, INK, SMALL, array, axes_or_new, headline, quiet, signed
 
 
-def vectors(query: Any, keys: Any, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+def vectors(query: Any, keys: Any, *, scale: float = 1.0, ax: Axes | None = None, title: str | None = None) -> Axes:
     """Draw a query and its keys as arrows from the origin, with their lengths and the cosines between them.
 
     A score is the product of the three numbers that can be read off: length of the query, length of the key, cosine.
+    Where the softmax was taken of scaled scores, the legend has those too.
 
     Args:
         query: (2,).
         keys: (S, 2).
+        scale: what the scores were multiplied by before the softmax; 1/√d in a model.
         ax: where to draw; without it, on a page of its own.
         title: a sentence above.
 
@@ -30,7 +32,7 @@ def vectors(query: Any, keys: Any, *, ax: Axes | None = None, title: str | None 
     Example:
         >>> ax = vectors([1.0, 0.0], [[0.0, 2.0], [3.0, 0.0]])
         >>> print(ax.get_legend().get_texts()[1].get_text())
-        key 0: length 2.00, cosine 0.00, score 0.00
+        key 1: length 2.00, cosine 0.00, score 0.00
     """
     asks = _plane("query", query, 1)
     offers = _plane("keys", keys, 2)
@@ -40,9 +42,10 @@ def vectors(query: Any, keys: Any, *, ax: Axes | None = None, title: str | None 
     cosines = np.divide(scores, reach, out=np.zeros_like(scores), where=reach > 0)
     ax = axes_or_new(ax, 4.6, 5.0)
     handles = [_arrow(ax, (0, 0), asks, INK, f"query: length {np.linalg.norm(asks):.2f}", width=0.012)]
-    for number, (key, length, cosine, score) in enumerate(zip(offers, lengths, cosines, scores, strict=True)):
-        text = f"key {number}: length {length:.2f}, cosine {cosine:.2f}, score {score:.2f}"
-        handles.append(_arrow(ax, (0, 0), key, CYCLE[number % len(CYCLE)], text))
+    for number, (key, length, cosine, score) in enumerate(zip(offers, lengths, cosines, scores, strict=True), start=1):
+        text = f"key {number}: length {length:.2f}, cosine {signed(cosine)}, score {signed(score)}"
+        text += f" × {scale:.2f} = {signed(score * scale)}" if scale != 1 else ""
+        handles.append(_arrow(ax, (0, 0), key, CYCLE[(number - 1) % len(CYCLE)], text))
         _beyond(ax, key, f"key {number}")
     _beyond(ax, asks, "query")
     _frame(ax, np.vstack([asks, offers]), handles)
@@ -78,14 +81,16 @@ def weighted_sum(values: Any, weights: Any, *, ax: Axes | None = None, title: st
     stops = np.vstack([np.zeros(2), np.cumsum(steps, axis=0)])
     ax = axes_or_new(ax, 4.6, 5.0)
     handles = []
-    for number, (value, share, start, step) in enumerate(zip(offers, shares, stops, steps, strict=False)):
-        colour = CYCLE[number % len(CYCLE)]
+    for number, (value, share, start, step) in enumerate(zip(offers, shares, stops, steps, strict=False), start=1):
+        colour = CYCLE[(number - 1) % len(CYCLE)]
         ax.plot([0, value[0]], [0, value[1]], color=colour, linewidth=1, linestyle=(0, (2, 2)), zorder=2)
         ax.plot(*value, color=colour, marker="o", markersize=4, zorder=2)
         _beyond(ax, value, f"value {number}")
         handles.append(_arrow(ax, start, step, colour, f"value {number} × {share:.2f}"))
     context = stops[-1]
-    handles.append(_arrow(ax, (0, 0), context, INK, f"context: ({context[0]:.2f}, {context[1]:.2f})", width=0.012))
+    handles.append(
+        _arrow(ax, (0, 0), context, INK, f"context: ({signed(context[0])}, {signed(context[1])})", width=0.012)
+    )
     _frame(ax, np.vstack([offers, stops]), handles)
     headline(ax, title)
     return ax

@@ -160,20 +160,26 @@ def _write(ax: Axes, row: int, column: int, text: str, size: float, deep: bool, 
 def _name(
     ax: Axes, row_labels: Sequence[object] | None, column_labels: Sequence[object] | None, rows: int, columns: int
 ) -> None:
-    """Name queries and keys; where no names are given, number a few."""
+    """Name queries and keys; where no names are given, number a few, from 1."""
     ax.tick_params(length=0, labelsize=SMALL, colors=INK, labelcolor=INK)
     ax.spines[:].set_visible(False)
     for axis, labels, count, argument in (
         (ax.yaxis, row_labels, rows, "row_labels"),
         (ax.xaxis, column_labels, columns, "column_labels"),
     ):
-        if labels is None and count <= ROOMY:
-            axis.set_ticks(range(count))
-            axis.set_tick_params(labelcolor=FAINT)
-        elif labels is None:
-            axis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
+        if labels is None:
+            shown = _counted(count)
+            axis.set_ticks([number - 1 for number in shown], shown)
             axis.set_tick_params(labelcolor=FAINT)
         elif len(labels) == count:
             axis.set_ticks(range(count), [str(label) for label in labels])
         else:
             raise ValueError(f"{argument} must name all {count}, not {len(labels)}")
+
+
+def _counted(count: int) -> list[int]:
+    """1 and some of the numbers up to `count`: all where there is room, else round ones."""
+    if count <= ROOMY:
+        return list(range(1, count + 1))
+    ticks = MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]).tick_values(0, count)
+    return [1, *(int(tick) for tick in ticks if 1 < tick <= count)]

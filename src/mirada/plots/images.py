@@ -79,7 +79,7 @@ def grid(
 
 
 def patches(image: Any, patch: int, *, ax: Axes | None = None, title: str | None = None) -> Axes:
-    """Draw an image cut into squares of `patch` pixels a side, numbered in reading order.
+    """Draw an image cut into squares of `patch` pixels a side, numbered in reading order from 1.
 
     Args:
         image: (H, W), (1, H, W) or flat (H·W,) and square.
@@ -105,7 +105,9 @@ def patches(image: Any, patch: int, *, ax: Axes | None = None, title: str | None
     for row, column in np.ndindex(high, wide):
         left, top = column * (patch + gap) - 0.5, row * (patch + gap) - 0.5
         ax.add_patch(Rectangle((left, top), patch, patch, fill=False, edgecolor=FAINT, linewidth=0.6))
-        number = ax.text(left + 0.06 * patch, top + 0.08 * patch, str(row * wide + column), va="top", fontsize=SMALL)
+        number = ax.text(
+            left + 0.06 * patch, top + 0.08 * patch, str(row * wide + column + 1), va="top", fontsize=SMALL
+        )
         number.set(color=BLUE, path_effects=[withStroke(linewidth=2, foreground="white")])
     bare(ax)
     # Half a pixel of air, or the outermost frames are cut in two.
@@ -225,7 +227,7 @@ def gazes(image: Any, weights: Any, *, patch: int | None = None, title: str | No
     page, axes = panels(rows, columns, width=2.5, height=2.7, title=title)
     for ax in axes[len(looked) :]:
         bare(ax)
-    for head, (ax, of_head) in enumerate(zip(axes, looked, strict=False)):
+    for head, (ax, of_head) in enumerate(zip(axes, looked, strict=False), start=1):
         gaze(image, of_head, patch=patch, ax=ax, title=f"head {head}")
     return page
 

@@ -91,6 +91,15 @@ def panels(
     return page, list(page.subplots(rows, columns, squeeze=False).flat)
 
 
+def signed(number: float, digits: int = 2) -> str:
+    """A number with a minus as wide as its digits.
+
+    >>> signed(-0.5)
+    '−0.50'
+    """
+    return f"{number:.{digits}f}".replace("-", "−")
+
+
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
     """Take the given axes, or new ones on a page of their own."""
     return figure(width, height).add_subplot() if ax is None else ax

@@ -335,7 +335,7 @@ def gazes(model: Bare | Transformer, image: Tensor, name: str) -> Iterator[tuple
     """For one image (1, H, W): each head of each layer as small images, one for each patch that looks."""
     with torch.no_grad():
         layers = model.looks(image)  # (1, heads, P, P) each; for features (1, heads, E, E)
-    for number, weights in enumerate(layers):
+    for number, weights in enumerate(layers, start=1):
         where, of = (f"gaze-{number}", f" in block {number}") if len(layers) > 1 else ("gaze", "")
         if _among_features(model):
             mean = cut(image, model.patch)[0].mean(0).unflatten(0, (model.patch, -1))  # (patch, patch)

@@ -396,12 +396,14 @@ def vectors(model: nn.Module, source: Tensor, lengths: Tensor) -> Figure:
     states, state, point, mask = model.encode(source, lengths)
     key, value = decoder.remember(states)  # (1, S, H) each
     length = int(lengths)
-    page = plots.figure(8.6, 10.4, "One square, step by step: a query among its keys, and what the weights make of it")
+    scale = 1 / math.sqrt(key.shape[-1])  # the score is the scaled dot product
+    title = "One square, step by step: a query among its keys, and what the weights make of it"
+    page = plots.figure(8.6, 10.4, title)
     for step, (left, right) in enumerate(page.subplots(TARGETS, 2), start=length + 1):
         hidden, _ = decoder.gru(point, state)  # (1, 1, H)
         query = decoder.attention.query(hidden)  # (1, 1, H)
         point, state, weights = decoder(point, state, Memory(key, value), mask)
-        plots.vectors(query[0, 0], key[0, :length], ax=left, title=f"point {step}: its query and the keys")
+        plots.vectors(query[0, 0], key[0, :length], scale=scale, ax=left, title=f"point {step}: its query and the keys")
         title = f"point {step}: the context it is answered with"
         plots.weighted_sum(value[0, :length], weights[0, 0, :length], ax=right, title=title)
     return page

@@ -1,34 +1,28 @@
 """The mechanism and its masks, one step at a time, on numbers small enough to check by hand.
 
-Query, key and value are one and the same 5 × 10 matrix, 0.00, 0.01, ... 0.49; nothing is scaled. Every step is a table
-and a picture: the scores, what a padding mask and a no-peek mask hide of them, the softmax, the context, the same for a
-batch. Two mistakes that are easily made follow, each beside the right result, and at last why scores are scaled. Your
-own query, key and value can take the place of the example's.
+    context = softmax(Q Kᵀ) V        (a model divides the scores by √E: the last step says why)
+
+Query, key and value are one and the same 5 × 10 matrix, 0.00, 0.01, ... 0.49. Every step is a table and a picture: the
+scores, what a padding mask and a no-peek mask hide of them, the softmax, the context, the same for a batch. Two
+mistakes that are easily made follow, each beside the right result. Your own query, key and value can take the place of
+the example's.
 
 Nothing is trained here: `walk(Settings())` gives the steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
-from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
-from rich.rule import Rule
-from rich.text import Text
 from torch import Tensor
 
-from mirada import masks, plots
+from mirada import masks
 from mirada.data.arrays import read_matrix
-from mirada.tables import MatrixTable, plain_text
+from mirada.systems._steps import Panel, Step, Walk
 from mirada.tracing import Trace, trace
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SUMMARY = "The mechanism and its masks, step by step, in tables and pictures."
 
@@ -51,108 +45,6 @@ class Settings:
     """Where queries and keys differ in number: the first query stands at the first key, or the last at the last."""
     mask: Literal["none", "padding", "no-peek", "both"] = "padding"
     """Which mask the context is taken under."""
-
-
-# --- what a walk is made of ---
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """One matrix of a step: printed as a table, drawn as cells."""
-
-    title: str
-    numbers: Tensor
-    rows: str | Sequence[str] = "query"
-    columns: str | Sequence[str] = "key"
-    values: Literal["decimals", "percents"] = "decimals"
-    hidden: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One step: a sentence or two, and one or more matrices side by side."""
-
-    name: str
-    title: str
-    explanation: str
-    panels: tuple[Panel, ...]
-
-    @property
-    def table(self) -> RenderableType:
-        """The matrices as tables, for rich to print; side by side where the terminal is wide enough."""
-        tables = (
-            Group(
-                Text(panel.title, style="italic"),
-                MatrixTable(panel.numbers, panel.rows, panel.columns, panel.values, panel.hidden),
-            )
-            for panel in self.panels
-        )
-        return Columns(tables, padding=(1, 4))
-
-    @property
-    def picture(self) -> Figure:
-        """The matrices as cells, side by side on one page; those of queries and keys share a scale of colours."""
-        wide = [_inches(panel.numbers.shape[1], 0.5) for panel in self.panels]
-        high = max(_inches(panel.numbers.shape[0], 0.42) for panel in self.panels)
-        page = plots.figure(sum(wide) + 0.6 * len(wide), high + 1.2, self.title)
-        shared = torch.cat(
-            [torch.zeros(1), *(panel.numbers.flatten() for panel in self.panels if panel.columns == "key")]
-        )
-        shared = shared[shared.isfinite()]
-        limits = (float(shared.min()), float(shared.max()))
-        for ax, panel in zip(
-            page.subplots(1, len(wide), width_ratios=wide, squeeze=False)[0], self.panels, strict=True
-        ):
-            plots.heatmap(
-                panel.numbers,
-                ax=ax,
-                values=panel.values if max(panel.numbers.shape) <= _WRITTEN else None,
-                hidden=panel.hidden,
-                limits=limits if panel.columns == "key" else None,
-                row_labels=None if isinstance(panel.rows, str) else panel.rows,
-                column_labels=None if isinstance(panel.columns, str) else panel.columns,
-                title=panel.title,
-            )
-            ax.set_ylabel(panel.rows if isinstance(panel.rows, str) else "", fontsize=8)
-            ax.set_xlabel((panel.columns or "feature") if isinstance(panel.columns, str) else "", fontsize=8)
-        return page
-
-
-@dataclass(frozen=True, eq=False)
-class Walk:
-    """All steps, in order. `walk["percents"]` is one of them; `print(walk)` tells them all."""
-
-    steps: tuple[Step, ...]
-    traces: dict[str, Trace]
-    """By mask (none, padding, no-peek, both): every step of the attention under it, (N, ...)."""
-
-    def __getitem__(self, name: str) -> Step:
-        return {step.name: step for step in self.steps}[name]
-
-    def __str__(self) -> str:
-        return plain_text(self.__rich__())
-
-    def __rich__(self) -> Group:
-        parts: list[RenderableType] = []
-        for number, step in enumerate(self.steps, start=1):
-            heading = Rule(Text(f"{number}  {step.title}", style="bold"), align="left", style="dim")
-            parts += [heading, Text(step.explanation), Text(), step.table, Text()]
-        return Group(*parts)
-
-    def show(self, console: Console | None = None) -> None:
-        """Print all steps, as wide as the terminal."""
-        (console or Console()).print(self)
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write every step's picture into a folder, 01-input.png and so on; gives their paths.
-
-        Raises:
-            OSError: the folder can't be made or written.
-        """
-        return [
-            plots.save(step.picture, Path(folder) / f"{number:02}-{step.name}.png")
-            for number, step in enumerate(self.steps, start=1)
-        ]
 
 
 # --- the lesson ---
@@ -199,9 +91,12 @@ def walk(settings: Settings | None = None) -> Walk:
 
 def _input(seen: Trace, settings: Settings) -> Step:
     if not (settings.query or settings.key or settings.value):
-        said = "One matrix plays all three parts: each of its rows asks, is asked, and answers."
+        said = (
+            "One matrix is query, key and value at once. In a model they are three learned projections of the input, "
+            "x W_Q, x W_K and x W_V; here each projection is the identity, and there is one head."
+        )
         return Step("input", "Query, key and value", said, (_rows("query = key = value", seen.query),))
-    said = "A query asks, the keys are what it is compared with, the values are what it is answered."
+    said = "A query is compared with every key; its context is a weighted mean of the values."
     parts = (_rows("query", seen.query), _rows("key", seen.key, "key"), _rows("value", seen.value, "key"))
     return Step("input", "Query, key and value", said, parts)
 
@@ -217,24 +112,28 @@ def _scores(seen: Trace) -> Step:
 
 def _padding(seen: Trace, count: int) -> Step:
     which = {0: "none of the keys", 1: "the last key"}.get(count, f"the last {count} keys")
+    verb = "is" if count < 2 else "are"
     said = (
-        f"Sequences of a batch are filled up to one length. Here {which} is such filling: nobody may look at it, "
-        "so its scores become −∞."
+        f"Sequences of a batch are filled up to one length. Here {which} {verb} such filling: no query may attend to "
+        "it, so its scores become −∞."
     )
-    return Step("padding", "A padding mask hides what is no real key", said, (_masked(seen),))
+    return Step("padding", "A padding mask hides what is no real key", said, _masked(seen))
 
 
 def _no_peek(seen: Trace, align: str) -> Step:
-    said = "Who is to guess what comes next must not see it: a query may look at its own key and those before it."
+    said = (
+        "A model that predicts what comes next must not see it: a query may attend to its own key and those before it. "
+        "This mask is also called causal."
+    )
     (queries, keys), ends = seen.scores.shape, {"start": "first", "end": "last"}
     if queries != keys:
         said += f" Of {queries} queries and {keys} keys, the {ends[align]} are taken to stand at the same place."
-    return Step("no-peek", "A no-peek mask hides the future", said, (_masked(seen),))
+    return Step("no-peek", "A no-peek mask hides the future", said, _masked(seen))
 
 
 def _both(seen: Trace) -> Step:
-    said = "A key is seen where every mask allows it: `padding & causal`."
-    return Step("both", "Both masks together", said, (_masked(seen),))
+    said = "A query may attend to a key where both masks allow it: `padding & causal`."
+    return Step("both", "Both masks together", said, _masked(seen))
 
 
 def _weights(seen: dict[str, Trace]) -> Step:
@@ -247,9 +146,25 @@ def _weights(seen: dict[str, Trace]) -> Step:
 
 
 def _percents(seen: dict[str, Trace]) -> Step:
-    said = "The same weights in whole percents: row by row, where a query looks."
+    said = (
+        "The same weights in whole percents: row by row, what a query attends to; a row sums to 100, but for rounding. "
+        f"{_aloud(seen['padding'])}"
+    )
     panels = tuple(_shares(title, seen[kind], "percents") for kind, title in _MASKS.items())
     return Step("percents", "The weights as percents", said, panels)
+
+
+def _aloud(seen: Trace) -> str:
+    """One cell of the weights as a sentence: of the middle query, the key that it attends to most."""
+    row = (len(seen.weights) - 1) // 2
+    if seen.hidden[row].all():
+        return f"Read a row aloud: query {row + 1} attends to nothing."
+    column = int(seen.weights[row].argmax())
+    share = f"{100 * float(seen.weights[row, column]):.0f} %"
+    return (
+        f"Read a cell aloud, row {row + 1}, column {column + 1} of the first table: query {row + 1} takes {share} of "
+        f"its context from key {column + 1}."
+    )
 
 
 def _context(seen: Trace, kind: str) -> Step:
@@ -258,8 +173,8 @@ def _context(seen: Trace, kind: str) -> Step:
         {"none": "no mask", "both": "both masks"}.get(kind, f"the {kind} mask"),
     )
     said = (
-        "The context of a query is the mean of the values, weighted by its row. "
-        f"Under {under} it has the shape {queries} × {features}: one answer for each query, as wide as a value."
+        "The context of a query is the mean of the values, weighted by its row: all queries at once, in one product. "
+        f"Under {under} it has the shape {queries} × {features}: one row for each query, as wide as a value."
     )
     return Step(
         "context",
@@ -271,11 +186,13 @@ def _context(seen: Trace, kind: str) -> Step:
 
 def _same_for_a_batch(batch: Trace, lengths: list[int]) -> Step:
     said = (
-        "A batch is computed at once; each sequence has its own padding. A query that may see nothing gets weights and "
-        "context of 0, where softmax alone would give 0/0, NaN. "
+        "A batch is computed at once; each sequence has its own padding. A query that may attend to nothing gets "
+        "weights and context of 0, where softmax alone would give 0/0, NaN. "
         f"The context is {' × '.join(map(str, batch.context.shape))}."
     )
-    panels = (_shares(f"sequence {n}: {_count(length)}", batch[n], "percents") for n, length in enumerate(lengths))
+    panels = (
+        _shares(f"sequence {n}: {_count(length)}", batch[n - 1], "percents") for n, length in enumerate(lengths, 1)
+    )
     return Step("batch", "The same for a batch", said, tuple(panels))
 
 
@@ -307,8 +224,9 @@ def _slip_of_the_dimension(batch: Trace) -> Step:
     # right, so tests pass.
     slipped = torch.softmax(batch.masked, dim=0)
     said = (
-        "With no dimension named, torch takes the softmax of (N, L, S) over N: the sequences of a batch, which have "
-        "nothing to do with each other, compete, and a row no longer adds up to 1. A key that none of them may see "
+        "With no dimension named, torch warns (“Implicit dimension choice for softmax has been deprecated”) and takes "
+        "the softmax of (N, L, S) over N: the sequences of a batch, which have nothing to do with each other, compete, "
+        "and a row no longer adds up to 1. A key that none of them may attend to "
         "gets 0/0, NaN. Here is the first sequence. In a batch of one, "
         "each weight competes with itself alone: all are 1."
     )
@@ -358,8 +276,6 @@ def dot_products(width: int, pairs: int = 10_000) -> Tensor:
 # --- inputs and panels ---
 
 _MASKS = {"padding": "padding mask", "no-peek": "no-peek mask", "both": "both masks"}
-# Up to this many cells a side, their numbers can be read in a picture.
-_WRITTEN = 12
 
 
 def _inputs(settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
@@ -385,8 +301,10 @@ def _rows(title: str, numbers: Tensor, rows: str = "query") -> Panel:
     return Panel(title, numbers, rows=rows, columns="")
 
 
-def _masked(seen: Trace) -> Panel:
-    return Panel("scores, −∞ where hidden", seen.masked)
+def _masked(seen: Trace) -> tuple[Panel, Panel]:
+    """The mask itself, and what it makes of the scores."""
+    mask = Panel("the mask: 1 = may attend", (~seen.hidden).float(), values="whole")
+    return mask, Panel("scores, −∞ where hidden", seen.masked)
 
 
 def _shares(title: str, seen: Trace, values: Literal["decimals", "percents"]) -> Panel:
@@ -395,7 +313,3 @@ def _shares(title: str, seen: Trace, values: Literal["decimals", "percents"]) ->
 
 def _count(length: int) -> str:
     return {0: "no real key", 1: "1 real key"}.get(length, f"{length} real keys")
-
-
-def _inches(cells: int, each: float) -> float:
-    return min(max(cells * each, 1.7), 5.2)
