@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 import mirada
 from mirada import tour
 from mirada.masks import causal
-from mirada.tour import script, trainings
+from mirada.tour import script, trainings, trials
 from mirada.tour.carried import carried
 
 pytestmark = pytest.mark.browser
@@ -197,3 +197,20 @@ def test_axe_finds_nothing(open_page, width, scheme):
     page.wait_for_timeout(500)
     found = Axe().run(page).response["violations"]
     assert [(one["id"], one["nodes"][0]["html"][:120]) for one in found] == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_trial_alone_in_a_frame_follows_the_hand(browser, width):
+    framed = trials.embed(trials.matrix(torch.eye(3)), "Edit a matrix")
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.set_content(f"<!doctype html><html lang='en'><title>frame</title><main>{framed._repr_html_()}</main></html>")
+    inside = page.frame_locator("iframe")
+    inside.locator("table").first.wait_for()
+    before = inside.locator(".try-results").inner_text()
+    inside.locator("input:not([type=checkbox])").first.fill("9")
+    inside.locator("input:not([type=checkbox])").first.blur()
+    assert inside.locator(".try-results").inner_text() != before
+    assert not errors
+    page.close()

@@ -525,3 +525,16 @@ def test_the_module_is_one_and_uses_no_markup_from_strings():
         if word in text
     ]
     assert "://" not in text.replace("http://www.w3.org/2000/svg", "") + part("page.html")
+
+
+def test_an_embedded_view_opens_with_what_it_was_told(browser):
+    attention = mirada.AttentionMatrix(torch.randn(2, 6, 4), torch.randn(2, 6, 4))
+    framed = mirada.view(attention, title="Six tokens").embed(opens={"view": "steps", "head": 1, "query": 3})
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.set_content(f"<!doctype html><html lang='en'><title>frame</title><main>{framed._repr_html_()}</main></html>")
+    assert page.locator("iframe").get_attribute("title") == "Six tokens"
+    page.frame_locator("iframe").get_by_role("tab", name="Steps", selected=True).wait_for()
+    assert not errors
+    page.close()

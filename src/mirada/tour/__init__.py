@@ -13,7 +13,7 @@ import torch
 from mirada import __version__
 from mirada.storage import write_whole
 from mirada.systems.walkthrough import walk
-from mirada.tour import cover
+from mirada.tour import cover, trials
 from mirada.tour.chapters import counting, introduction, mechanism, patches, pixels, squares
 from mirada.tour.page import Chapter, render
 from mirada.tour.trainings import Trainings
@@ -48,7 +48,7 @@ def write(out: str | os.PathLike[str], say: Callable[[str], None] = print) -> Pa
                     for heads in patches.HEADS
                 },
             ),
-            lambda: squares.chapter({name: trained[f"squares-{name}"] for name in squares.DECODERS}),
+            lambda: squares.chapter({name: trained[f"squares-{name}"] for name in trials.DECODERS}),
         ):
             since = perf_counter()
             chapters.append(make())

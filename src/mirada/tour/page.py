@@ -149,7 +149,7 @@ class Cover:
 
 def render(cover: Cover, chapters: Sequence[Chapter], *, seconds: float, version: str, torch: str) -> str:
     """The page. Its first chapter is the introduction; the others are numbered from 1."""
-    style = _file("page.css") + part("try.css") + diagrams.STYLE
+    style = part("colours.css") + _file("page.css") + part("try.css") + diagrams.STYLE
     script = f"{views.script(trials())}\n{_file('page.js')}"
     return Template(_file("page.html")).substitute(
         style=style,

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
@@ -23,9 +24,10 @@ POLICY = (
 _PLACE = "document.querySelector('main')"
 
 
-def saved(prepared: Prepared) -> str:
-    """The page with its data inside."""
-    return _page(prepared.about["title"], carried(prepared), script(f"show({_PLACE}, {{ carried: document }});"))
+def saved(prepared: Prepared, opens: Mapping[str, Any] | None = None) -> str:
+    """The page with its data inside. `opens`: what is shown first: view, layer, head, query, key."""
+    begin = f"show({_PLACE}, {{ carried: document, opens: {in_html(dict(opens or {}))} }});"
+    return _page(prepared.about["title"], carried(prepared), script(begin))
 
 
 def carried(prepared: Prepared) -> str:

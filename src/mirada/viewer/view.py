@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mirada.viewer import page
+from mirada.viewer.embedded import Embedded
 from mirada.viewer.exhibit import Exhibit, Exhibitor
 from mirada.viewer.measures import given
 from mirada.viewer.notebook import widget
@@ -34,13 +35,17 @@ class View:
         self.height = height
         self.trials = trials or {}
 
-    def save(self, path: str | os.PathLike[str], *, budget: float = 20.0) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, budget: float = 20.0, opens: Mapping[str, Any] | None = None
+    ) -> Path:
         """Write a page that carries all it shows and asks for nothing.
 
         Args:
             path: of the HTML file.
             budget: at most so many megabytes (10⁶ bytes). What doesn't fit as it is, is carried in fewer bits, or from
                 further away; the page says how true its numbers are and where its detail ends.
+            opens: what the page shows first: "view" ("heads", "map", "tokens", "image", "steps"), "layer", "head",
+                "query" and "key", each a number from 0 up.
 
         Returns:
             The path.
@@ -49,16 +54,31 @@ class View:
             ValueError: the budget is not even enough for the page without any attention in it.
             OSError: the file can't be written.
         """
+        return page.write(path, self._page(budget, opens))
+
+    def embed(self, *, budget: float = 1.0, opens: Mapping[str, Any] | None = None) -> Embedded:
+        """The saved page in a frame, at the end of a notebook's cell: it needs no kernel, so it lives on in an export.
+
+        Args:
+            budget: at most so many megabytes, as in `save`.
+            opens: what is shown first, as in `save`.
+
+        Raises:
+            ValueError: the budget is not even enough for the page without any attention in it.
+        """
+        return Embedded(self._page(budget, opens), self.scene.title, self.height)
+
+    def _page(self, budget: float, opens: Mapping[str, Any] | None) -> str:
         bare = about(self.scene, [describe(layer) for layer in self.scene.layers])
         needed = page.length_without(bare) + sum(_TAGS + _MEASURES * layer.heads for layer in self.scene.layers)
         room = budget * MEGABYTE - needed
         if not room > 0:
             raise ValueError(f"budget={budget} MB is too small, the bare page takes {needed / MEGABYTE:.2f}")
-        text = page.saved(prepare(self.scene, room / _OVERHEAD))
+        text = page.saved(prepare(self.scene, room / _OVERHEAD), opens)
         size = len(text.encode()) / MEGABYTE
         if size > budget:
             raise ValueError(f"budget={budget} MB is too small, {size:.2f} are needed for these heads seen from afar")
-        return page.write(path, text)
+        return text
 
     def answers(self) -> Answers:
         """What answers a live page."""

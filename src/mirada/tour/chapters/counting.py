@@ -8,8 +8,7 @@ import torch
 
 from mirada import plots
 from mirada.experiment import Run
-from mirada.tour import diagrams
-from mirada.tour.carried import carried
+from mirada.tour import diagrams, trials
 from mirada.tour.draw import learning, picture
 from mirada.tour.page import Chapter, Diagrams, Fact, Look, Next, Picture, Pictures, Terms, Text, Trial
 from mirada.tour.words import parameters
@@ -64,7 +63,7 @@ def chapter(run: Run) -> Chapter:
                 heading="Try it: type ten digits",
                 caption="The model runs in this page. Under each digit: its {key:weight} and its {value:value}. "
                 "Questions to try: does the order of the digits matter? What do 2222222222 and 0000000000 give?",
-                data={"kind": "digits", "about": {"example": "2024193752"}, "model": carried(run)},
+                data=trials.digits(run),
             ),
             Look(
                 view=view(run),

@@ -6,6 +6,7 @@ import torch
 
 from mirada.exhibits import walkthrough
 from mirada.systems.walkthrough import Walk
+from mirada.tour import trials
 from mirada.tour.draw import panels
 from mirada.tour.page import Chapter, Fact, Look, Next, Pictures, Table, Terms, Text, Trial
 from mirada.tour.words import percents
@@ -71,7 +72,7 @@ def chapter(walk: Walk) -> Chapter:
                 heading="Try it: edit the matrix and its mask",
                 caption="Change a number, or what may be attended to. The scores, the weights and the context below "
                 "follow. Questions to try: what if row 1 is ten times as large? What if a row may attend to nothing?",
-                data={"kind": "matrix", "about": {"numbers": [[round(v, 4) for v in row] for row in x.tolist()]}},
+                data=trials.matrix(x),
             ),
             Pictures(
                 pictures=panels(

@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 
 from mirada import plots
 from mirada.experiment import Run
-from mirada.tour import diagrams
-from mirada.tour.carried import carried
+from mirada.tour import diagrams, trials
 from mirada.tour.draw import learning, picture
 from mirada.tour.page import Chapter, Diagrams, Fact, Look, Next, Pictures, Table, Terms, Text, Trial
 from mirada.tour.words import parameters, percent
@@ -67,18 +66,7 @@ def chapter(runs: dict[str, Run], by_heads: dict[int, Run]) -> Chapter:
                 caption="The block, with all of its numbers, runs in this page. Point at a patch to see what it "
                 "attends to, for each head and for their mean. Question to try: which stroke turns a 3 into an 8 for "
                 "the model?",
-                data={
-                    "kind": "digit",
-                    "about": {
-                        "size": list(block.data.size),
-                        "grid": [4, 4],
-                        "unit": "patch",
-                        "query": 5,
-                        "classes": list(block.data.classes),
-                        "example": block.data.test_images[0].flatten().tolist(),
-                    },
-                    "model": carried(block),
-                },
+                data=trials.drawing(block),
             ),
             Look(
                 view=view(block),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from mirada.experiment import Run
-from mirada.tour import diagrams
-from mirada.tour.carried import carried
+from mirada.tour import diagrams, trials
 from mirada.tour.draw import learning, picture
 from mirada.tour.page import Chapter, Diagrams, Fact, Look, Next, Pictures, Terms, Text, Trial
 from mirada.tour.words import parameters, percent
@@ -16,7 +15,7 @@ def chapter(run: Run) -> Chapter:
     test = run.evaluate()["test"]
     drawn = dict(run.system.pictures(run))
     images = run.data.images
-    pixels, size = images.test_images[0].numel(), list(images.size)
+    pixels = images.test_images[0].numel()
     epochs = [line for line in run.metrics if line["split"] == "validation"]
     best, last = min(epochs, key=lambda line: line["loss"]), epochs[-1]
     return Chapter(
@@ -72,18 +71,7 @@ def chapter(run: Run) -> Chapter:
                 heading="Try it: draw a digit",
                 caption="The model runs in this page. Point at a pixel to see what it attends to. Question to try: "
                 "do two pixels with the same ink, far apart, attend to the same pixels?",
-                data={
-                    "kind": "digit",
-                    "about": {
-                        "size": size,
-                        "grid": size,
-                        "unit": "pixel",
-                        "query": 19,
-                        "classes": list(images.classes),
-                        "example": images.test_images[0].flatten().tolist(),
-                    },
-                    "model": carried(run),
-                },
+                data=trials.drawing(run),
             ),
             Look(
                 view=view(run),

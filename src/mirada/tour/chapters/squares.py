@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from mirada.experiment import Run
-from mirada.tour import diagrams
-from mirada.tour.carried import carried
+from mirada.tour import diagrams, trials
 from mirada.tour.draw import finished_squares, learning, picture
 from mirada.tour.page import Chapter, Diagrams, Fact, Look, Next, Pictures, Table, Terms, Text, Trial
 from mirada.tour.words import parameters
 from mirada.viewer import view
-
-DECODERS = {
-    "none": "without attention: the encoder's last state",
-    "single": "attention with one head",
-    "multihead": "attention with three heads",
-}
 
 
 def chapter(runs: dict[str, Run]) -> Chapter:
@@ -22,7 +15,6 @@ def chapter(runs: dict[str, Run]) -> Chapter:
     error = {attention: run.evaluate()["test"]["loss"] for attention, run in runs.items()}
     times = error["none"] / error["single"]
     drawn = dict(runs["single"].system.pictures(runs["single"]))
-    example = runs["single"].data.test.source[0].tolist()
     return Chapter(
         name="squares",
         subject="a decoder attends to its encoder",
@@ -60,11 +52,7 @@ def chapter(runs: dict[str, Run]) -> Chapter:
                 heading="Try it: drag two corners",
                 caption="Three models run in this page. Question to try: how far from a square can the corners be "
                 "before the models fail? Below the weights you can check every number by hand.",
-                data={
-                    "kind": "corners",
-                    "about": {"example": example, "attends": "single", "words": DECODERS},
-                    "models": {attention: carried(run) for attention, run in runs.items()},
-                },
+                data=trials.corners(runs),
             ),
             Look(
                 view=view(runs["multihead"]),
@@ -112,7 +100,7 @@ def chapter(runs: dict[str, Run]) -> Chapter:
                 head=("decoder", "learned numbers", "error"),
                 rows=[
                     (f"`{attention}`: {what}", f"{parameters(runs[attention]):,}", f"{error[attention]:.4f}")
-                    for attention, what in DECODERS.items()
+                    for attention, what in trials.DECODERS.items()
                 ],
             ),
             Text(
