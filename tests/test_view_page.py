@@ -206,9 +206,7 @@ def test_the_cross_hair_tells_the_exact_weight(open_page):
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     readout = page.locator(".map .readout")
-    page.wait_for_function(
-        "document.querySelector('.mirada').shadowRoot.querySelector('.readout').textContent.startsWith('query 5 ')"
-    )
+    page.wait_for_function(f"() => {ROOT}.querySelector('.readout').textContent.startsWith('query 5 ')")
     page.get_by_text("→ key 3").wait_for()
     assert abs(float(readout.get_attribute("data-weight")) - float(records[0].matrix[0].to_dense()[5, 3])) < 1e-6
     assert "\u201c\u2068mat\u2069\u201d" in readout.text_content()
@@ -243,7 +241,7 @@ def test_a_token_tells_where_it_looks_and_who_looks_at_it(open_page):
     mean = records[0].matrix.to_dense().mean(0)
     best = mean[8].argsort(descending=True)[:3].tolist()
     details = page.locator(".details")
-    page.wait_for_function("document.querySelector('.mirada').shadowRoot.querySelectorAll('.details ol').length === 2")
+    page.wait_for_function(f"() => {ROOT}.querySelectorAll('.details ol').length === 2")
     found = [
         [row.strip() for row in rows]
         for rows in (details.locator("ol").nth(n).locator(".listed").all_text_contents() for n in (0, 1))
@@ -278,7 +276,7 @@ def test_heads_are_switched_by_click_and_isolated_by_double_click(open_page):
     page.locator(".token").nth(7).hover()
     page.get_by_text("query 7").wait_for()
     best = int(records[0].matrix[2].to_dense()[7].argmax())
-    page.wait_for_function(f"{ROOT}.querySelector('.details .listed').textContent === '{WORDS[best]}'")
+    page.wait_for_function(f"() => {ROOT}.querySelector('.details .listed').textContent === '{WORDS[best]}'")
     page.get_by_role("button", name="head 2").dblclick()
     assert ask(page, "() => eye.state.get('heads').size") == 3
 
@@ -318,7 +316,7 @@ def test_steps_unfold_with_the_real_numbers(open_page):
     def shown(n):
         return [text.replace("−", "-") for text in sections.nth(n).locator(".figure").all_text_contents()]
 
-    page.wait_for_function("document.querySelector('.mirada').shadowRoot.querySelectorAll('.step').length === 7")
+    page.wait_for_function(f"() => {ROOT}.querySelectorAll('.step').length === 7")
     np.testing.assert_allclose([float(text) for text in shown(2)], steps.scores[6, :8], atol=1e-4)
     np.testing.assert_allclose([float(text) for text in shown(3)], steps.scaled[6, :8], atol=1e-4)
     assert shown(4)[7] == "-∞ hidden"
@@ -495,7 +493,7 @@ def test_a_saved_picture_says_what_its_controls_say(open_page, tmp_path):
     tab(page, "Steps")
     page.get_by_label("query").fill("6")
     page.get_by_label("query").press("Enter")
-    page.wait_for_function(f"{ROOT}.querySelector('.steps .listed').textContent === '{WORDS[6]}'")
+    page.wait_for_function(f"() => {ROOT}.querySelector('.steps .listed').textContent === '{WORDS[6]}'")
     with page.expect_download() as coming:
         page.get_by_role("button", name="SVG", exact=True).click()
     assert ">6</text>" in coming.value.path().read_text()

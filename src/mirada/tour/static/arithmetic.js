@@ -3,11 +3,13 @@
 /** Rows (L, in) through a linear layer: x Wᵀ + b, `weight` (out, in) as torch keeps it. */
 export function linear(rows, weight, bias = null) {
   const [outputs, inputs] = weight.shape;
-  return rows.map((row) => Float64Array.from({ length: outputs }, (_, o) => {
-    let sum = bias ? bias.data[o] : 0;
-    for (let i = 0; i < inputs; i++) sum += weight.data[o * inputs + i] * row[i];
-    return sum;
-  }));
+  return rows.map((row) =>
+    Float64Array.from({ length: outputs }, (_, o) => {
+      let sum = bias ? bias.data[o] : 0;
+      for (let i = 0; i < inputs; i++) sum += weight.data[o * inputs + i] * row[i];
+      return sum;
+    }),
+  );
 }
 
 export function dot(a, b) {

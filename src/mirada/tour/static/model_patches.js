@@ -7,7 +7,10 @@ const MODELS = { mlp, wide: bare, narrow: bare, block: transformer };
 export function patches(about) {
   const forward = MODELS[about.model];
   return (ink) => {
-    const { heads, logits } = forward(about, Float64Array.from(ink, (value) => value / 255));
+    const { heads, logits } = forward(
+      about,
+      Float64Array.from(ink, (value) => value / 255),
+    );
     return { heads, logits: logits[0], probabilities: softmax(logits)[0] };
   };
 }
@@ -17,7 +20,12 @@ export function cut(ink, [height, width], side) {
   const cells = [];
   for (let top = 0; top < height; top += side) {
     for (let left = 0; left < width; left += side) {
-      cells.push(Float64Array.from({ length: side * side }, (_, n) => ink[(top + Math.floor(n / side)) * width + left + (n % side)]));
+      cells.push(
+        Float64Array.from(
+          { length: side * side },
+          (_, n) => ink[(top + Math.floor(n / side)) * width + left + (n % side)],
+        ),
+      );
     }
   }
   return cells;
@@ -37,10 +45,14 @@ function bare({ parameters, model, size, patch, heads }, ink) {
 
 function transformer({ parameters, size, patch, heads, positions }, ink) {
   const tokens = linear(cut(ink, size, patch), parameters.get("embed.weight"), parameters.get("embed.bias"));
-  const { shape: [, width], data } = parameters.get(positions);
+  const {
+    shape: [, width],
+    data,
+  } = parameters.get(positions);
   let x = tokens.map((row, i) => row.map((value, n) => value + data[i * width + n]));
   let seen = [];
-  for (let n = 0; parameters.has(`blocks.${n}.norm_tokens.weight`); n++) ({ x, seen } = block(parameters.of(`blocks.${n}`), heads, x));
+  for (let n = 0; parameters.has(`blocks.${n}.norm_tokens.weight`); n++)
+    ({ x, seen } = block(parameters.of(`blocks.${n}`), heads, x));
   return { heads: seen, logits: classify(parameters, flatten(x)) };
 }
 

@@ -29,7 +29,9 @@ const ATTENTION = {
   single(parameters, state, states) {
     const query = linear([state], parameters.get("query.weight"), parameters.get("query.bias"));
     const key = linear(states, parameters.get("key.weight"), parameters.get("key.bias"));
-    const value = parameters.has("value.weight") ? linear(states, parameters.get("value.weight"), parameters.get("value.bias")) : states;
+    const value = parameters.has("value.weight")
+      ? linear(states, parameters.get("value.weight"), parameters.get("value.bias"))
+      : states;
     const seen = attend(query, key, value);
     return { heads: [seen], output: seen.context[0] };
   },

@@ -11,7 +11,9 @@ export function tryDigit(host, model, about, changed = () => {}) {
   const ink = Float64Array.from(about.example);
   const cursor = { x: size[1] >> 1, y: size[0] >> 1 };
   let query = about.query;
-  const paper = picture("Draw here with the pointer; by keyboard: arrow keys move, space draws, Delete removes the ink");
+  const paper = picture(
+    "Draw here with the pointer; by keyboard: arrow keys move, space draws, Delete removes the ink",
+  );
   const seen = picture(`What a ${unit} attends to, mean of the heads: arrow keys choose the ${unit}`);
   const heads = el("div", { class: "try-heads" });
   const verdict = el("p", { class: "try-verdict", role: "status" });
@@ -20,7 +22,8 @@ export function tryDigit(host, model, about, changed = () => {}) {
   const show = () => {
     const found = model(ink);
     drawInk(paper, ink, size);
-    if (document.activeElement === paper) paper.append(svg("rect", { class: "cursor", x: cursor.x, y: cursor.y, width: 1, height: 1 }));
+    if (document.activeElement === paper)
+      paper.append(svg("rect", { class: "cursor", x: cursor.x, y: cursor.y, width: 1, height: 1 }));
     const rows = found.heads.map((head) => head.weights[query]);
     const mean = rows[0].map((_, j) => rows.reduce((sum, row) => sum + row[j], 0) / rows.length);
     drawInk(seen, ink, size);
@@ -39,14 +42,45 @@ export function tryDigit(host, model, about, changed = () => {}) {
   };
 
   drawing(paper, ink, size, cursor, show);
-  choosing(seen, size, grid, () => query, (next) => { query = next; show(); });
-  const clear = () => { ink.fill(0); show(); };
-  const example = () => { ink.set(about.example); show(); };
+  choosing(
+    seen,
+    size,
+    grid,
+    () => query,
+    (next) => {
+      query = next;
+      show();
+    },
+  );
+  const clear = () => {
+    ink.fill(0);
+    show();
+  };
+  const example = () => {
+    ink.set(about.example);
+    show();
+  };
   host.replaceChildren(
-    el("div", { class: "try-row" },
-      part("Draw a digit", paper, el("div", { class: "try-tools" }, button("Clear", clear), button("An example", example))),
-      part(`What a ${unit} attends to`, seen, el("p", { class: "try-hint", text: `Point at a ${unit}, or tap it: it is the query, framed blue. The keys that it attends to are orange.` }), heads),
-      part("What the model says", verdict, probabilities)));
+    el(
+      "div",
+      { class: "try-row" },
+      part(
+        "Draw a digit",
+        paper,
+        el("div", { class: "try-tools" }, button("Clear", clear), button("An example", example)),
+      ),
+      part(
+        `What a ${unit} attends to`,
+        seen,
+        el("p", {
+          class: "try-hint",
+          text: `Point at a ${unit}, or tap it: it is the query, framed blue. The keys that it attends to are orange.`,
+        }),
+        heads,
+      ),
+      part("What the model says", verdict, probabilities),
+    ),
+  );
   show();
 }
 
@@ -56,13 +90,14 @@ function picture(label) {
 
 /** The hand's ink, soft at the edge as a pen's is. */
 function drawing(paper, ink, size, cursor, show) {
-  const [height, width] = size;
+  const [, width] = size;
   const reach = Math.max(0.75, width / 22);
   let before = null;
-  const dab = ({ x, y }) => ink.forEach((value, n) => {
-    const far = Math.hypot((n % width) + 0.5 - x, Math.floor(n / width) + 0.5 - y);
-    ink[n] = Math.max(value, Math.round(255 * clamp(reach + 0.5 - far, 0, 1)));
-  });
+  const dab = ({ x, y }) =>
+    ink.forEach((value, n) => {
+      const far = Math.hypot((n % width) + 0.5 - x, Math.floor(n / width) + 0.5 - y);
+      ink[n] = Math.max(value, Math.round(255 * clamp(reach + 0.5 - far, 0, 1)));
+    });
   paper.addEventListener("pointerdown", (event) => {
     paper.setPointerCapture(event.pointerId);
     dab((before = pointOf(event, paper, size)));
@@ -72,11 +107,15 @@ function drawing(paper, ink, size, cursor, show) {
     if (!before) return;
     const point = pointOf(event, paper, size);
     const steps = Math.ceil(3 * Math.hypot(point.x - before.x, point.y - before.y));
-    for (let n = 1; n <= steps; n++) dab({ x: before.x + ((point.x - before.x) * n) / steps, y: before.y + ((point.y - before.y) * n) / steps });
+    for (let n = 1; n <= steps; n++)
+      dab({ x: before.x + ((point.x - before.x) * n) / steps, y: before.y + ((point.y - before.y) * n) / steps });
     before = point;
     show();
   });
-  for (const name of ["pointerup", "pointercancel"]) paper.addEventListener(name, () => { before = null; });
+  for (const name of ["pointerup", "pointercancel"])
+    paper.addEventListener(name, () => {
+      before = null;
+    });
   for (const name of ["focus", "blur"]) paper.addEventListener(name, show);
   paper.addEventListener("keydown", (event) => {
     if (event.key === " ") dab({ x: cursor.x + 0.5, y: cursor.y + 0.5 });
@@ -91,7 +130,10 @@ function drawing(paper, ink, size, cursor, show) {
 function choosing(node, size, [rows, columns], chosen, choose) {
   const take = (event) => {
     const { x, y } = pointOf(event, node, size);
-    const [column, row] = [clamp(Math.floor((x / size[1]) * columns), 0, columns - 1), clamp(Math.floor((y / size[0]) * rows), 0, rows - 1)];
+    const [column, row] = [
+      clamp(Math.floor((x / size[1]) * columns), 0, columns - 1),
+      clamp(Math.floor((y / size[0]) * rows), 0, rows - 1),
+    ];
     if (row * columns + column !== chosen()) choose(row * columns + column);
   };
   for (const name of ["pointermove", "pointerdown"]) node.addEventListener(name, take);

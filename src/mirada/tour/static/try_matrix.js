@@ -5,7 +5,7 @@ import { matrixTable } from "./weights_picture.js";
 
 const MASKS = {
   none: () => true,
-  padding: (i, j, count) => j < count - 1,
+  padding: (_i, j, count) => j < count - 1,
   causal: (i, j) => j <= i,
   both: (i, j, count) => j <= i && j < count - 1,
 };
@@ -30,13 +30,38 @@ export function tryMatrix(host, about, changed = () => {}) {
     const hidden = mask.map((row) => row.map((may) => !may));
     const features = Array.from({ length: width }, (_, n) => String(n + 1));
     results.replaceChildren(
-      matrixTable({ caption: `scores: row · row${scale === 1 ? "" : `, divided by √${width}`}; −∞ where masked`, numbers: found.masked, rows: names, columns: names, hidden }),
-      matrixTable({ caption: "weights: softmax of each row", numbers: found.weights, rows: names, columns: names, hidden, shaded: true, kind: "percent" }),
-      matrixTable({ caption: "context: the rows, weighted by the weights and added up", numbers: found.context, rows: names, columns: features }));
+      matrixTable({
+        caption: `scores: row · row${scale === 1 ? "" : `, divided by √${width}`}; −∞ where masked`,
+        numbers: found.masked,
+        rows: names,
+        columns: names,
+        hidden,
+      }),
+      matrixTable({
+        caption: "weights: softmax of each row",
+        numbers: found.weights,
+        rows: names,
+        columns: names,
+        hidden,
+        shaded: true,
+        kind: "percent",
+      }),
+      matrixTable({
+        caption: "context: the rows, weighted by the weights and added up",
+        numbers: found.context,
+        rows: names,
+        columns: features,
+      }),
+    );
     changed({ numbers, mask, scale, found });
   };
   const field = (i, j) => {
-    const input = el("input", { type: "number", step: "0.1", value: String(numbers[i][j]), "aria-label": `row ${i + 1}, number ${j + 1}` });
+    const input = el("input", {
+      type: "number",
+      step: "0.1",
+      value: String(numbers[i][j]),
+      "aria-label": `row ${i + 1}, number ${j + 1}`,
+    });
     input.addEventListener("input", () => {
       const value = Number(input.value);
       const valid = input.value.trim() !== "" && Number.isFinite(value) && Math.abs(value) <= 1e6;
@@ -47,24 +72,68 @@ export function tryMatrix(host, about, changed = () => {}) {
     });
     return el("td", {}, input);
   };
-  const table = (caption, head, cell) => el("table", { class: "try-table" }, el("caption", { text: caption }),
-    el("tbody", {}, ...names.map((name, i) => el("tr", {}, el("th", { scope: "row", text: name }), ...head.map((_, j) => cell(i, j))))));
+  const table = (caption, head, cell) =>
+    el(
+      "table",
+      { class: "try-table" },
+      el("caption", { text: caption }),
+      el(
+        "tbody",
+        {},
+        ...names.map((name, i) =>
+          el("tr", {}, el("th", { scope: "row", text: name }), ...head.map((_, j) => cell(i, j))),
+        ),
+      ),
+    );
   const drawFields = () => fields.replaceChildren(table("each row is query, key and value", numbers[0], field));
-  const drawMask = () => boxes.replaceChildren(table("may row (down) attend to row (across)?", names, (i, j) => {
-    const box = el("input", { type: "checkbox", "aria-label": `row ${i + 1} may attend to row ${j + 1}` });
-    box.checked = mask[i][j];
-    box.addEventListener("change", () => { mask[i][j] = box.checked; show(); });
-    return el("td", { class: "box" }, box);
-  }));
-  const take = (kind) => () => { mask = maskOf(kind); drawMask(); show(); };
+  const drawMask = () =>
+    boxes.replaceChildren(
+      table("may row (down) attend to row (across)?", names, (i, j) => {
+        const box = el("input", { type: "checkbox", "aria-label": `row ${i + 1} may attend to row ${j + 1}` });
+        box.checked = mask[i][j];
+        box.addEventListener("change", () => {
+          mask[i][j] = box.checked;
+          show();
+        });
+        return el("td", { class: "box" }, box);
+      }),
+    );
+  const take = (kind) => () => {
+    mask = maskOf(kind);
+    drawMask();
+    show();
+  };
   const divide = el("input", { type: "checkbox" });
-  divide.addEventListener("change", () => { scale = divide.checked ? 1 / Math.sqrt(width) : 1; show(); });
-  const reset = () => { about.numbers.forEach((row, i) => { numbers[i] = [...row]; }); drawFields(); show(); };
+  divide.addEventListener("change", () => {
+    scale = divide.checked ? 1 / Math.sqrt(width) : 1;
+    show();
+  });
+  const reset = () => {
+    about.numbers.forEach((row, i) => {
+      numbers[i] = [...row];
+    });
+    drawFields();
+    show();
+  };
   drawFields();
   drawMask();
   host.replaceChildren(
-    part("Edit the numbers", fields, el("div", { class: "try-tools" }, button("As at first", reset), el("label", {}, divide, ` divide the scores by √${width}`))),
-    part("Edit the mask", boxes, el("div", { class: "try-tools" }, ...Object.keys(MASKS).map((kind) => button(kind, take(kind))))),
-    part("What follows", results));
+    part(
+      "Edit the numbers",
+      fields,
+      el(
+        "div",
+        { class: "try-tools" },
+        button("As at first", reset),
+        el("label", {}, divide, ` divide the scores by √${width}`),
+      ),
+    ),
+    part(
+      "Edit the mask",
+      boxes,
+      el("div", { class: "try-tools" }, ...Object.keys(MASKS).map((kind) => button(kind, take(kind)))),
+    ),
+    part("What follows", results),
+  );
   show();
 }

@@ -5,7 +5,14 @@ const EXAMPLES = ["2024193752", "4402491374", "2222244440"];
 
 /** `about`: example, the digits that are there at first. */
 export function tryTenDigits(host, model, about, changed = () => {}) {
-  const input = el("input", { type: "text", inputmode: "numeric", value: about.example, maxlength: "24", autocomplete: "off", "aria-label": "Ten digits, 0 to 9" });
+  const input = el("input", {
+    type: "text",
+    inputmode: "numeric",
+    value: about.example,
+    maxlength: "24",
+    autocomplete: "off",
+    "aria-label": "Ten digits, 0 to 9",
+  });
   const verdict = el("p", { class: "try-verdict", role: "status" });
   const cells = el("div", { class: "try-cells" });
   const show = () => {
@@ -13,7 +20,9 @@ export function tryTenDigits(host, model, about, changed = () => {}) {
     const others = input.value.replace(/[0-9\s,]/g, "");
     cells.classList.toggle("stale", digits.length !== 10 || others !== "");
     if (digits.length !== 10 || others) {
-      verdict.textContent = others ? `“${others}”: only the digits 0 to 9 are known.` : `${digits.length} digits, 10 are wanted.`;
+      verdict.textContent = others
+        ? `“${others}”: only the digits 0 to 9 are known.`
+        : `${digits.length} digits, 10 are wanted.`;
       return;
     }
     const found = model(digits);
@@ -23,7 +32,12 @@ export function tryTenDigits(host, model, about, changed = () => {}) {
     changed({ digits, found });
   };
   input.addEventListener("input", show);
-  const examples = EXAMPLES.map((text) => button(text, () => { input.value = text; show(); }));
+  const examples = EXAMPLES.map((text) =>
+    button(text, () => {
+      input.value = text;
+      show();
+    }),
+  );
   host.replaceChildren(part("Type ten digits", el("div", { class: "try-tools" }, input, ...examples), cells, verdict));
   show();
 }
@@ -31,6 +45,11 @@ export function tryTenDigits(host, model, about, changed = () => {}) {
 function cell(digit, n, weight, value) {
   const bar = el("span", { class: "shade" });
   bar.style.blockSize = `${100 * weight}%`;
-  return el("div", { class: "try-cell" }, el("span", { class: "digit" }, bar, el("b", { text: String(digit) })),
-    el("span", { class: "key-text", text: percent(weight), title: `weight of digit ${n + 1}` }), el("span", { class: "value-text", text: fixed(value, 2), title: `value of digit ${n + 1}` }));
+  return el(
+    "div",
+    { class: "try-cell" },
+    el("span", { class: "digit" }, bar, el("b", { text: String(digit) })),
+    el("span", { class: "key-text", text: percent(weight), title: `weight of digit ${n + 1}` }),
+    el("span", { class: "value-text", text: fixed(value, 2), title: `value of digit ${n + 1}` }),
+  );
 }

@@ -10,7 +10,7 @@ function oklch(lightness, chroma, degrees) {
   return [
     4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s,
     -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s,
-    -0.0041960863 * l - 0.7034186147 * m + 1.7076147010 * s,
+    -0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s,
   ].map(toByte);
 }
 
@@ -20,7 +20,10 @@ function toByte(linear) {
 }
 
 function between(x, xs, ys) {
-  const at = Math.max(1, xs.findIndex((edge) => x <= edge));
+  const at = Math.max(
+    1,
+    xs.findIndex((edge) => x <= edge),
+  );
   return ys[at - 1] + ((x - xs[at - 1]) / (xs[at] - xs[at - 1])) * (ys[at] - ys[at - 1]);
 }
 
@@ -28,7 +31,12 @@ function between(x, xs, ys) {
 function evenScale(dark) {
   return Array.from({ length: 256 }, (_, step) => {
     const along = step / 255;
-    if (dark) return oklch(0.215 + 0.735 * along, between(along, [0, 0.25, 0.6, 1], [0.018, 0.09, 0.125, 0.09]), 262 - 162 * along ** 1.25);
+    if (dark)
+      return oklch(
+        0.215 + 0.735 * along,
+        between(along, [0, 0.25, 0.6, 1], [0.018, 0.09, 0.125, 0.09]),
+        262 - 162 * along ** 1.25,
+      );
     const chroma = between(along, [0, 0.2, 0.45, 0.8, 1], [0.015, 0.075, 0.105, 0.125, 0.12]);
     return oklch(0.985 - 0.715 * along, chroma, 112 + 158 * along ** 0.8);
   });
@@ -39,7 +47,10 @@ const SCALES = new Map();
 /** The scale as packed RGBA words, ready for ImageData. */
 export function scaleWords(dark) {
   if (!SCALES.has(dark)) {
-    SCALES.set(dark, Uint32Array.from(evenScale(dark), ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r));
+    SCALES.set(
+      dark,
+      Uint32Array.from(evenScale(dark), ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r),
+    );
   }
   return SCALES.get(dark);
 }
@@ -62,7 +73,15 @@ export const NOT_FINITE_WORD = ((255 << 24) | (NOT_FINITE[2] << 16) | (NOT_FINIT
 export function signedColour(share, dark) {
   if (!Number.isFinite(share)) return null;
   if (share >= 0) return bytesAt(0.85 * share, dark);
-  const [warm, paper] = dark ? [[236, 140, 70], [16, 22, 27]] : [[190, 84, 0], [251, 250, 246]];
+  const [warm, paper] = dark
+    ? [
+        [236, 140, 70],
+        [16, 22, 27],
+      ]
+    : [
+        [190, 84, 0],
+        [251, 250, 246],
+      ];
   const part = 0.06 - 0.9 * share;
   return paper.map((byte, n) => Math.round(byte + part * (warm[n] - byte)));
 }

@@ -19,13 +19,22 @@ const VIEWS = {
   tokens: { title: "Tokens", make: tokensView },
   image: { title: "Image", make: imageView, when: (about) => Boolean(about.image) },
   steps: { title: "Steps", make: stepsView },
-  tryit: { title: "Try it", make: tryView, when: (about) => Object.values(about.trials ?? {}).some(({ kind }) => kind !== "language") },
+  tryit: {
+    title: "Try it",
+    make: tryView,
+    when: (about) => Object.values(about.trials ?? {}).some(({ kind }) => kind !== "language"),
+  },
 };
 
 const KEYS = [
-  ["1 … 9", "a view"], ["[ and ]", "the layer before, the layer after"], [", and .", "the head before, the head after"],
-  ["arrows", "within a view: from head to head, token to token, patch to patch"], ["+  −  0", "on the map: in, out, all of it"],
-  ["Enter, Escape", "hold a token, let go"], ["t", "light or dark"], ["?", "this list"],
+  ["1 … 9", "a view"],
+  ["[ and ]", "the layer before, the layer after"],
+  [", and .", "the head before, the head after"],
+  ["arrows", "within a view: from head to head, token to token, patch to patch"],
+  ["+  −  0", "on the map: in, out, all of it"],
+  ["Enter, Escape", "hold a token, let go"],
+  ["t", "light or dark"],
+  ["?", "this list"],
 ];
 
 let frames = 0;
@@ -45,16 +54,34 @@ class Eye {
   constructor(root, about, layers, { dark, ask, alone = false }) {
     Object.assign(this, { about, layers, ask, alone, id: `eye-${frames++}`, made: {} });
     const heads = new Set(Array.from({ length: layers[0].about.heads }, (_, n) => n));
-    this.state = new State({ view: isSingle(about) ? "map" : "heads", layer: 0, head: 0, heads, query: 0, key: 0, dark });
+    this.state = new State({
+      view: isSingle(about) ? "map" : "heads",
+      layer: 0,
+      head: 0,
+      heads,
+      query: 0,
+      key: 0,
+      dark,
+    });
     // On a page of its own the title is the page's; among other things it stands below their headings.
     this.heading = alone ? "h2" : "h4";
     this.names = Object.keys(VIEWS).filter((name) => VIEWS[name].when?.(about) ?? true);
     this.status = el("p", { class: "status", role: "status" });
     this.stage = el("div", { class: "stage", role: "tabpanel", tabIndex: -1 });
-    this.chips = el("div", { class: "chips", role: "group", aria: { label: "Heads: click switches one on or off, double click or shift leaves it alone" } });
+    this.chips = el("div", {
+      class: "chips",
+      role: "group",
+      aria: { label: "Heads: click switches one on or off, double click or shift leaves it alone" },
+    });
     this.tabs = this.tabList();
     this.chips.hidden = isSingle(about);
-    this.frame = el("section", { class: "frame", aria: { label: about.title } }, this.header(), this.working(), this.footer());
+    this.frame = el(
+      "section",
+      { class: "frame", aria: { label: about.title } },
+      this.header(),
+      this.working(),
+      this.footer(),
+    );
     root.append(this.frame);
     // A page of its own hears its keys wherever the focus is.
     (alone ? document : this.frame).addEventListener("keydown", (event) => this.key(event));
@@ -77,8 +104,24 @@ class Eye {
   /** The frame's colours for canvases, which know no style sheets. */
   ink() {
     return this.dark()
-      ? { ink: "#e7eaec", soft: "#a3b0b9", line: "#2b363f", accent: "#6cc0ee", warm: "#ff9d5c", warmBytes: [255, 157, 92], accentBytes: [108, 192, 238] }
-      : { ink: "#1d2a35", soft: "#56636d", line: "#d8d6cd", accent: "#00629b", warm: "#b34700", warmBytes: [179, 71, 0], accentBytes: [0, 98, 155] };
+      ? {
+          ink: "#e7eaec",
+          soft: "#a3b0b9",
+          line: "#2b363f",
+          accent: "#6cc0ee",
+          warm: "#ff9d5c",
+          warmBytes: [255, 157, 92],
+          accentBytes: [108, 192, 238],
+        }
+      : {
+          ink: "#1d2a35",
+          soft: "#56636d",
+          line: "#d8d6cd",
+          accent: "#00629b",
+          warm: "#b34700",
+          warmBytes: [179, 71, 0],
+          accentBytes: [0, 98, 155],
+        };
   }
 
   say(text) {
@@ -97,18 +140,44 @@ class Eye {
   // --- the frame ---
 
   header() {
-    const layer = el("div", { class: "layer group" }, button("‹", () => this.stepLayer(-1), { aria: { label: "layer before" } }), (this.layerName = el("span", { class: "layer-name", aria: { live: "polite" } })), button("›", () => this.stepLayer(1), { aria: { label: "layer after" } }));
+    const layer = el(
+      "div",
+      { class: "layer group" },
+      button("‹", () => this.stepLayer(-1), { aria: { label: "layer before" } }),
+      (this.layerName = el("span", { class: "layer-name", aria: { live: "polite" } })),
+      button("›", () => this.stepLayer(1), { aria: { label: "layer after" } }),
+    );
     layer.hidden = this.layers.length === 1;
-    const tools = el("div", { class: "tools group" },
+    const tools = el(
+      "div",
+      { class: "tools group" },
       button("PNG", () => this.save("png"), { title: "Save this view as a picture (PNG)" }),
       button("SVG", () => this.save("svg"), { title: "Save this view as a picture (SVG)" }),
-      (this.themeButton = button("◐", () => this.state.set({ dark: !this.dark() }), { aria: { label: "light or dark" }, title: "Light or dark" })),
-      button("?", () => this.help(), { aria: { label: "keys" }, title: "Keys" }));
-    return el("header", { class: "head" }, el(this.alone ? "h1" : "h3", { class: "title", text: this.about.title, title: this.about.title }), this.tabs, layer, this.chips, tools);
+      (this.themeButton = button("◐", () => this.state.set({ dark: !this.dark() }), {
+        aria: { label: "light or dark" },
+        title: "Light or dark",
+      })),
+      button("?", () => this.help(), { aria: { label: "keys" }, title: "Keys" }),
+    );
+    return el(
+      "header",
+      { class: "head" },
+      el(this.alone ? "h1" : "h3", { class: "title", text: this.about.title, title: this.about.title }),
+      this.tabs,
+      layer,
+      this.chips,
+      tools,
+    );
   }
 
   tabList() {
-    const tabs = this.names.map((name) => button(VIEWS[name].title, () => this.state.set({ view: name }), { role: "tab", data: name, id: `${this.id}-tab-${name}` }));
+    const tabs = this.names.map((name) =>
+      button(VIEWS[name].title, () => this.state.set({ view: name }), {
+        role: "tab",
+        data: name,
+        id: `${this.id}-tab-${name}`,
+      }),
+    );
     const list = el("div", { class: "tabs", role: "tablist", aria: { label: "Views" } }, ...tabs);
     list.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -164,7 +233,8 @@ class Eye {
   chip(head) {
     const isolate = () => isolateHead(this.state, head, this.layers[this.state.get("layer")].about.heads);
     return button(String(head), null, {
-      class: "chip", aria: { label: `head ${head}`, pressed: "true" },
+      class: "chip",
+      aria: { label: `head ${head}`, pressed: "true" },
       on: { click: (event) => (event.shiftKey ? isolate() : this.touch(head)), dblclick: isolate },
     });
   }
@@ -186,7 +256,8 @@ class Eye {
     const { queries, keys } = this.layers[layer].about;
     changes.query = Math.min(this.state.get("query"), queries - 1);
     changes.key = Math.min(this.state.get("key"), keys - 1);
-    if (count !== this.layers[this.state.get("layer")].about.heads) changes.heads = new Set(Array.from({ length: count }, (_, n) => n));
+    if (count !== this.layers[this.state.get("layer")].about.heads)
+      changes.heads = new Set(Array.from({ length: count }, (_, n) => n));
     this.state.set(changes);
   }
 
@@ -196,7 +267,13 @@ class Eye {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.composedPath()[0].tagName ?? "")) return;
+    if (
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      /INPUT|SELECT|TEXTAREA/.test(event.composedPath()[0].tagName ?? "")
+    )
+      return;
     const view = this.names[Number(event.key) - 1];
     if (view) this.state.set({ view });
     else if (event.key === "[") this.stepLayer(-1);
@@ -213,7 +290,8 @@ class Eye {
 
   changed(changed) {
     if (changed.has("dark")) this.theme();
-    if ((changed.has("layer") || changed.has("view")) && !this.frame.hasAttribute("data-gone")) this.status.textContent = "";
+    if ((changed.has("layer") || changed.has("view")) && !this.frame.hasAttribute("data-gone"))
+      this.status.textContent = "";
     if (["layer", "heads", "head", "dark"].some((name) => changed.has(name))) this.drawChips();
     if (changed.has("view") || changed.has("layer")) this.turn();
     const { stale, current } = this;
@@ -257,14 +335,23 @@ class Eye {
   async save(kind) {
     const background = this.dark() ? "#10161b" : "#fbfaf6";
     const name = `mirada-${this.state.get("view")}-layer${this.state.get("layer")}-head${this.state.get("head")}.${kind}`;
-    const blob = kind === "png" ? await toPng(this.stage, background) : new Blob([toSvg(this.stage, background)], { type: "image/svg+xml" });
+    const blob =
+      kind === "png"
+        ? await toPng(this.stage, background)
+        : new Blob([toSvg(this.stage, background)], { type: "image/svg+xml" });
     download(blob, name);
   }
 
   help() {
-    this.dialog ??= this.frame.appendChild(el("dialog", { class: "help", aria: { label: "Keys" } },
-      el(this.heading, { text: "Keys" }), el("dl", {}, ...KEYS.flatMap(([key, says]) => [el("dt", { text: key }), el("dd", { text: says })])),
-      button("Close", () => this.dialog.close())));
+    this.dialog ??= this.frame.appendChild(
+      el(
+        "dialog",
+        { class: "help", aria: { label: "Keys" } },
+        el(this.heading, { text: "Keys" }),
+        el("dl", {}, ...KEYS.flatMap(([key, says]) => [el("dt", { text: key }), el("dd", { text: says })])),
+        button("Close", () => this.dialog.close()),
+      ),
+    );
     this.dialog.showModal();
   }
 }
@@ -273,11 +360,18 @@ class Eye {
 function precision({ kind, bits, error, cell, queries, keys, levels, query_width: width }) {
   const size = `${queries.toLocaleString("en")} × ${keys.toLocaleString("en")}`;
   const within = error > 0 ? `within 1/${Math.floor(1 / error).toLocaleString("en")} of each row's largest weight` : "";
-  if (kind === "live") return `${size}, live: every number is computed by the model's side as it is asked for, in its own precision.`;
-  if (kind === "cells") return `${size}: detail ends at ${cell} × ${cell} tokens a cell, ${within.replace("weight", "cell")}; single weights are not in this page.`;
+  if (kind === "live")
+    return `${size}, live: every number is computed by the model's side as it is asked for, in its own precision.`;
+  if (kind === "cells")
+    return `${size}: detail ends at ${cell} × ${cell} tokens a cell, ${within.replace("weight", "cell")}; single weights are not in this page.`;
   const far = levels?.[0];
-  const between = far > 2 * formedAtOnce(width) ? ` Records from afar, cells of more than ${formedAtOnce(width)} tokens are drawn from cells of ${far}.` : "";
-  if (kind === "weights") return bits === 32 ? `${size} weights as they were given, in 32 bits.` : `${size} weights in 8 bits, ${within}.`;
-  if (bits === 32) return `${size}: weights are formed here from the model's own queries and keys, in 32 bits.${between}`;
+  const between =
+    far > 2 * formedAtOnce(width)
+      ? ` Records from afar, cells of more than ${formedAtOnce(width)} tokens are drawn from cells of ${far}.`
+      : "";
+  if (kind === "weights")
+    return bits === 32 ? `${size} weights as they were given, in 32 bits.` : `${size} weights in 8 bits, ${within}.`;
+  if (bits === 32)
+    return `${size}: weights are formed here from the model's own queries and keys, in 32 bits.${between}`;
   return `${size}: weights are formed here from the model's queries and keys in ${bits} bits, ${within}.${between}`;
 }

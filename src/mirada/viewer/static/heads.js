@@ -3,10 +3,18 @@ import { NOT_FINITE_WORD, scaleWords } from "./colour.js";
 import { choice, clamp, el, number, percent } from "./dom.js";
 
 export const MEASURES = {
-  entropy: { words: "entropy", unit: (value) => `${number(value, 2)} nats`, says: "how widely it looks, mean over queries" },
+  entropy: {
+    words: "entropy",
+    unit: (value) => `${number(value, 2)} nats`,
+    says: "how widely it looks, mean over queries",
+  },
   sink: { words: "first key", unit: percent, says: "mean weight of the first key (sink mass)" },
   previous: { words: "previous token", unit: percent, says: "mean weight of the key before the query's own" },
-  concentration: { words: "concentration", unit: percent, says: "how unevenly the keys are looked at: 100 % is one key for all" },
+  concentration: {
+    words: "concentration",
+    unit: percent,
+    says: "how unevenly the keys are looked at: 100 % is one key for all",
+  },
 };
 
 /** The share of the colour scale for `weight`, seen as multiples of an even share; see the map's legend. */
@@ -20,13 +28,16 @@ export function headsView(eye) {
   // What was measured beside the view (a head's importance, say): name → { words, unit, says, values[layer][head] }.
   const known = () => ({ ...MEASURES, ...eye.state.get("measured") });
   const kept = (eye.kept ??= { sort: "place", from: 0, to: 100 });
-  const settle = () => { if (kept.sort !== "place" && !known()[kept.sort]) kept.sort = "place"; };
+  const settle = () => {
+    if (kept.sort !== "place" && !known()[kept.sort]) kept.sort = "place";
+  };
   settle();
   const count = el("span", { class: "soft", role: "status" });
   const cards = eye.layers.flatMap((layer, l) => Array.from({ length: layer.about.heads }, (_, h) => card(eye, l, h)));
   const measured = () => {
     for (const one of cards) {
-      for (const [name, { values }] of Object.entries(eye.state.get("measured") ?? {})) one.measures = { ...one.measures, [name]: values[one.layer]?.[one.head] };
+      for (const [name, { values }] of Object.entries(eye.state.get("measured") ?? {}))
+        one.measures = { ...one.measures, [name]: values[one.layer]?.[one.head] };
     }
   };
   const arrange = () => {
@@ -36,7 +47,17 @@ export function headsView(eye) {
   let bar = toolbar(kept, count, arrange, known());
   grid.addEventListener("keydown", (event) => rove(event, grid));
   eye.layers.forEach((layer, l) => {
-    layer.overview().then((seen) => fill(eye, cards.filter((one) => one.layer === l), layer, seen)).then(arrange, (error) => eye.say(error.message));
+    layer
+      .overview()
+      .then((seen) =>
+        fill(
+          eye,
+          cards.filter((one) => one.layer === l),
+          layer,
+          seen,
+        ),
+      )
+      .then(arrange, (error) => eye.say(error.message));
   });
   arrange();
   return {
@@ -56,10 +77,28 @@ export function headsView(eye) {
 }
 
 function toolbar(kept, count, arrange, known) {
-  const orders = [["place", "layer and head"], ...Object.entries(known).map(([key, { words }]) => [key, `${words}, highest first`])];
+  const orders = [
+    ["place", "layer and head"],
+    ...Object.entries(known).map(([key, { words }]) => [key, `${words}, highest first`]),
+  ];
   const limit = (name, words) =>
-    el("label", { class: "choice" }, el("span", { text: words }),
-      el("input", { type: "range", min: 0, max: 100, value: kept[name], on: { input: (event) => { kept[name] = Number(event.target.value); arrange(); } } }));
+    el(
+      "label",
+      { class: "choice" },
+      el("span", { text: words }),
+      el("input", {
+        type: "range",
+        min: 0,
+        max: 100,
+        value: kept[name],
+        on: {
+          input: (event) => {
+            kept[name] = Number(event.target.value);
+            arrange();
+          },
+        },
+      }),
+    );
   const limits = el("span", { class: "limits" }, limit("from", "from the lowest"), limit("to", "to the highest"));
   limits.hidden = kept.sort === "place";
   const sort = choice("Sort", orders, kept.sort, (value) => {
@@ -81,10 +120,21 @@ function card(eye, layer, head) {
 function fill(eye, cards, layer, { thumbs, measures }) {
   const [rows, columns] = layer.about.thumb;
   for (const one of cards) {
-    one.measures = { ...one.measures, ...Object.fromEntries(Object.keys(MEASURES).map((name) => [name, measures[name][one.head] ?? NaN])) };
-    one.paint = () => paintThumb(one.canvas, thumbs.subarray(one.head * rows * columns, (one.head + 1) * rows * columns), [rows, columns], eye.dark());
+    one.measures = {
+      ...one.measures,
+      ...Object.fromEntries(Object.keys(MEASURES).map((name) => [name, measures[name][one.head] ?? NaN])),
+    };
+    one.paint = () =>
+      paintThumb(
+        one.canvas,
+        thumbs.subarray(one.head * rows * columns, (one.head + 1) * rows * columns),
+        [rows, columns],
+        eye.dark(),
+      );
     one.paint();
-    const told = Object.entries(MEASURES).map(([name, { words, unit }]) => `${words} ${unit(one.measures[name])}`).join(", ");
+    const told = Object.entries(MEASURES)
+      .map(([name, { words, unit }]) => `${words} ${unit(one.measures[name])}`)
+      .join(", ");
     one.element.title = `${layer.about.name}, head ${one.head}\n${told.replaceAll(", ", "\n")}`;
     one.element.setAttribute("aria-label", `${layer.about.name}, head ${one.head}: ${told}. Opens its map.`);
     mark(eye, one);
@@ -95,7 +145,10 @@ function fill(eye, cards, layer, { thumbs, measures }) {
 function paintThumb(canvas, values, [rows, columns], dark) {
   const scale = scaleWords(dark);
   const pixels = new Uint32Array(rows * columns);
-  for (let n = 0; n < pixels.length; n++) pixels[n] = Number.isFinite(values[n]) ? scale[Math.round(255 * logShare(values[n], 1 / columns, columns))] : NOT_FINITE_WORD;
+  for (let n = 0; n < pixels.length; n++)
+    pixels[n] = Number.isFinite(values[n])
+      ? scale[Math.round(255 * logShare(values[n], 1 / columns, columns))]
+      : NOT_FINITE_WORD;
   Object.assign(canvas, { width: columns, height: rows });
   canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), columns, rows), 0, 0);
 }
@@ -108,17 +161,28 @@ function mark(eye, one) {
 function arranged(eye, grid, cards, kept, count, known) {
   const ready = kept.sort !== "place";
   const shown = ready ? ranked(cards, kept) : cards;
-  const rows = ready ? [["", shown]] : eye.layers.map((layer, l) => [layer.about.name, cards.filter((one) => one.layer === l)]);
+  const rows = ready
+    ? [["", shown]]
+    : eye.layers.map((layer, l) => [layer.about.name, cards.filter((one) => one.layer === l)]);
   for (const one of cards) {
     const measure = known[kept.sort];
     const place = ready && eye.layers.length > 1 ? `${one.layer}·${one.head}` : `${one.head}`;
-    one.words.textContent = measure && one.measures?.[kept.sort] !== undefined ? `${place}   ${measure.unit(one.measures[kept.sort])}` : place;
+    one.words.textContent =
+      measure && one.measures?.[kept.sort] !== undefined
+        ? `${place}   ${measure.unit(one.measures[kept.sort])}`
+        : place;
     one.element.tabIndex = -1;
   }
-  grid.replaceChildren(...rows.map(([name, members]) =>
-    el("div", { class: "heads-row", role: "group", aria: { label: name || "Sorted heads" } },
-      name === "" ? null : el("span", { class: "heads-name", text: name, title: name, aria: { hidden: "true" } }),
-      el("span", { class: "heads-cards" }, ...members.map((one) => one.element)))));
+  grid.replaceChildren(
+    ...rows.map(([name, members]) =>
+      el(
+        "div",
+        { class: "heads-row", role: "group", aria: { label: name || "Sorted heads" } },
+        name === "" ? null : el("span", { class: "heads-name", text: name, title: name, aria: { hidden: "true" } }),
+        el("span", { class: "heads-cards" }, ...members.map((one) => one.element)),
+      ),
+    ),
+  );
   if (shown[0]) (shown.find((one) => one.element.hasAttribute("data-current")) ?? shown[0]).element.tabIndex = 0;
   count.textContent = `${shown.length} of ${cards.length} heads${ready ? `: ${known[kept.sort].says}` : ""}`;
 }
@@ -139,7 +203,14 @@ function rove(event, grid) {
   const at = cards.indexOf(event.target.closest(".card"));
   if (at < 0) return;
   const across = cards.findIndex((one) => one.offsetTop > cards[0].offsetTop);
-  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across < 0 ? 0 : across, ArrowUp: across < 0 ? 0 : -across, Home: -at, End: cards.length - 1 - at }[event.key];
+  const step = {
+    ArrowRight: 1,
+    ArrowLeft: -1,
+    ArrowDown: Math.max(across, 0),
+    ArrowUp: across < 0 ? 0 : -across,
+    Home: -at,
+    End: cards.length - 1 - at,
+  }[event.key];
   if (step === undefined) return;
   event.preventDefault();
   const next = cards[clamp(at + step, 0, cards.length - 1)];

@@ -3,7 +3,11 @@ import { NOT_FINITE, css, scaleWords } from "./colour.js";
 import { choice, clamp, el, number, percent } from "./dom.js";
 import { activeHeads } from "./state.js";
 
-const WAYS = [["head", "one head"], ["mean", "mean of the heads that are on"], ["rollout", "rollout from the output, through all layers"]];
+const WAYS = [
+  ["head", "one head"],
+  ["mean", "mean of the heads that are on"],
+  ["rollout", "rollout from the output, through all layers"],
+];
 const ROLLED = 1024; // tokens up to which rollout is computed here
 
 export function imageView(eye) {
@@ -16,18 +20,40 @@ class ImageView {
     this.means = new Map();
     const single = eye.layers.length * eye.layers[0].about.heads === 1;
     this.way = single ? "head" : "mean";
-    this.ways = choice("Show", WAYS, this.way, (way) => { this.way = way; this.look(); });
+    this.ways = choice("Show", WAYS, this.way, (way) => {
+      this.way = way;
+      this.look();
+    });
     this.ways.hidden = single;
     const { uri, size } = eye.about.image;
-    this.plate = el("div", { class: "plate", tabIndex: 0, role: "application", aria: { label: "Image: arrow keys go from patch to patch", roledescription: "image of patches" } },
-      el("img", { src: uri, alt: "the image that the model has looked at", draggable: false }), (this.overlay = el("canvas", { aria: { hidden: "true" } })));
+    this.plate = el(
+      "div",
+      {
+        class: "plate",
+        tabIndex: 0,
+        role: "application",
+        aria: { label: "Image: arrow keys go from patch to patch", roledescription: "image of patches" },
+      },
+      el("img", { src: uri, alt: "the image that the model has looked at", draggable: false }),
+      (this.overlay = el("canvas", { aria: { hidden: "true" } })),
+    );
     this.plate.style.aspectRatio = `${size[1]} / ${size[0]}`;
     this.small = el("div", { class: "smalls" });
     this.words = el("p", { class: "readout", role: "status" });
     this.before = el("span", { class: "group" });
-    this.element = el("div", { class: "view image" },
-      el("div", { class: "bar" }, this.ways, this.before, el("span", { class: "soft", text: "Point at a patch; click holds it." })),
-      el("div", { class: "split" }, el("div", { class: "plate-room" }, this.plate), this.small), this.words);
+    this.element = el(
+      "div",
+      { class: "view image" },
+      el(
+        "div",
+        { class: "bar" },
+        this.ways,
+        this.before,
+        el("span", { class: "soft", text: "Point at a patch; click holds it." }),
+      ),
+      el("div", { class: "split" }, el("div", { class: "plate-room" }, this.plate), this.small),
+      this.words,
+    );
     this.listen();
     this.arrange();
   }
@@ -45,8 +71,14 @@ class ImageView {
     const { grid, first } = this.eye.about.image;
     const asking = this.layer.about.queries === this.layer.about.keys ? 0 : this.layer.about.queries;
     const names = this.eye.words(this.layer.about.query_words);
-    const outside = asking ? names.map((_, n) => n) : names.map((_, n) => n).filter((n) => n < first || n >= first + grid[0] * grid[1]);
-    this.before.replaceChildren(...outside.slice(0, 40).map((n) => el("button", { type: "button", text: named(names, n), on: { click: () => this.point(n) } })));
+    const outside = asking
+      ? names.map((_, n) => n)
+      : names.map((_, n) => n).filter((n) => n < first || n >= first + grid[0] * grid[1]);
+    this.before.replaceChildren(
+      ...outside
+        .slice(0, 40)
+        .map((n) => el("button", { type: "button", text: named(names, n), on: { click: () => this.point(n) } })),
+    );
     this.small.hidden = this.layer.about.heads === 1;
     this.small.replaceChildren(...Array.from({ length: this.layer.about.heads }, (_, head) => this.smallOf(head)));
     this.look();
@@ -55,8 +87,17 @@ class ImageView {
   smallOf(head) {
     const canvas = el("canvas");
     const choose = () => this.eye.state.set({ head });
-    return el("button", { type: "button", class: "small", aria: { label: `head ${head}` }, on: { click: choose } },
-      el("span", { class: "small-plate" }, el("img", { src: this.eye.about.image.uri, alt: "", draggable: false }), canvas), el("span", { class: "soft", text: `${head}` }));
+    return el(
+      "button",
+      { type: "button", class: "small", aria: { label: `head ${head}` }, on: { click: choose } },
+      el(
+        "span",
+        { class: "small-plate" },
+        el("img", { src: this.eye.about.image.uri, alt: "", draggable: false }),
+        canvas,
+      ),
+      el("span", { class: "soft", text: `${head}` }),
+    );
   }
 
   listen() {
@@ -115,8 +156,15 @@ class ImageView {
     }
     const waiting = setTimeout(() => this.order === order && this.clear("Computing …"), 150);
     try {
-      const rows = await Promise.all(Array.from({ length: layer.about.heads }, (_, head) => layer.head(head).row(query)));
-      const main = this.way === "rollout" ? await this.rollout(query) : this.way === "head" ? rows[this.eye.state.get("head")] : mean(activeHeads(this.eye.state).map((head) => rows[head]));
+      const rows = await Promise.all(
+        Array.from({ length: layer.about.heads }, (_, head) => layer.head(head).row(query)),
+      );
+      const main =
+        this.way === "rollout"
+          ? await this.rollout(query)
+          : this.way === "head"
+            ? rows[this.eye.state.get("head")]
+            : mean(activeHeads(this.eye.state).map((head) => rows[head]));
       if (this.order !== order) return;
       if (!main || rows.includes(null)) return this.without();
       this.paint(this.overlay, main, query);
@@ -137,15 +185,17 @@ class ImageView {
 
   /** Nothing over the picture: what stood there belonged to another question. */
   clear(words) {
-    for (const canvas of [this.overlay, ...this.small.querySelectorAll("canvas")]) canvas.width = canvas.width;
+    for (const canvas of [this.overlay, ...this.small.querySelectorAll("canvas")])
+      canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
     this.words.textContent = words;
   }
 
   without() {
     this.clear("");
-    this.words.textContent = this.way === "rollout"
-      ? "Rollout needs every layer's single weights, over the same tokens, up to 1,024 of them."
-      : "This page carries no single weights for this layer.";
+    this.words.textContent =
+      this.way === "rollout"
+        ? "Rollout needs every layer's single weights, over the same tokens, up to 1,024 of them."
+        : "This page carries no single weights for this layer.";
   }
 
   /** Attention rollout of one query (Abnar & Zuidema 2020): through the mean of each layer's heads, half of it residual. */
@@ -153,7 +203,11 @@ class ImageView {
     const { layers } = this.eye;
     if (layers[0].rollout) return layers[0].rollout(query);
     const { keys } = this.layer.about;
-    if (keys > ROLLED || layers.some(({ about }) => about.queries !== keys || about.keys !== keys || about.kind === "cells")) return null;
+    if (
+      keys > ROLLED ||
+      layers.some(({ about }) => about.queries !== keys || about.keys !== keys || about.kind === "cells")
+    )
+      return null;
     let mass = new Float64Array(keys);
     mass[query] = 1;
     for (const layer of layers.toReversed()) {
@@ -182,7 +236,9 @@ class ImageView {
     const { heads, queries } = layer.about;
     const every = Array.from({ length: heads }, (_, head) => layer.head(head));
     if (every[0].whole) await Promise.all(every.map((head) => head.whole()));
-    return Promise.all(Array.from({ length: queries }, async (_, i) => mean(await Promise.all(every.map((head) => head.row(i))))));
+    return Promise.all(
+      Array.from({ length: queries }, async (_, i) => mean(await Promise.all(every.map((head) => head.row(i))))),
+    );
   }
 
   ofPatches(weights) {
@@ -199,7 +255,9 @@ class ImageView {
     const scale = scaleWords(true);
     for (let n = 0; n < grid[0] * grid[1]; n++) {
       const word = scale[Math.round(255 * clamp((weights[first + n] - least) / (most - least), 0, 1))];
-      context.fillStyle = !Number.isFinite(weights[first + n]) ? css(NOT_FINITE) : `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255} / 0.72)`;
+      context.fillStyle = !Number.isFinite(weights[first + n])
+        ? css(NOT_FINITE)
+        : `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255} / 0.72)`;
       context.fillRect((n % grid[1]) * dot, Math.floor(n / grid[1]) * dot, dot, dot);
     }
     const place = query - first;
@@ -211,10 +269,18 @@ class ImageView {
 
   tell(query, weights, largest) {
     const words = this.eye.words(this.layer.about.key_words);
-    const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a]).slice(0, 3);
+    const order = Array.from(weights.keys())
+      .sort((a, b) => weights[b] - weights[a])
+      .slice(0, 3);
     const { grid, first } = this.eye.about.image;
-    const place = (n) => (n < first || n >= first + grid[0] * grid[1] ? named(words, n) : `row ${Math.floor((n - first) / grid[1]) + 1}, column ${((n - first) % grid[1]) + 1}`);
-    const from = this.layer.about.queries === this.layer.about.keys ? place(query) : this.eye.words(this.layer.about.query_words)[query];
+    const place = (n) =>
+      n < first || n >= first + grid[0] * grid[1]
+        ? named(words, n)
+        : `row ${Math.floor((n - first) / grid[1]) + 1}, column ${((n - first) % grid[1]) + 1}`;
+    const from =
+      this.layer.about.queries === this.layer.about.keys
+        ? place(query)
+        : this.eye.words(this.layer.about.query_words)[query];
     const [least, most] = reach(this.ofPatches(weights));
     const small = this.small.hidden ? "" : ` Small pictures: from 0 to ${number(largest, 4)}.`;
     this.words.textContent = `${from} looks most at ${order.map((n) => `${place(n)} (${percent(weights[n])})`).join("; ")}. Colours run from ${number(least, 4)} to ${number(most, 4)}.${small}`;

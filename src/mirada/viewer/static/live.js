@@ -3,7 +3,8 @@ import { floats } from "./codec.js";
 import { cellEdges } from "./matrix.js";
 import { Kept, TILE } from "./source.js";
 
-export const GONE = "The server has ended: what is greyed may be old. Run it again, and open the address that it prints.";
+export const GONE =
+  "The server has ended: what is greyed may be old. Run it again, and open the address that it prints.";
 
 /** Asks a server; `reached(whether)` hears of each request. Answers are bytes (an ArrayBuffer) or, for `json`, an object. */
 export function overHttp(address, reached = () => {}) {

@@ -16,11 +16,19 @@ class MapView {
     this.eye = eye;
     this.at = null; // { x, y } in tokens at the room's corner (negative: the map begins further in), scale in pixels a token
     this.canvas = el("canvas", {
-      tabIndex: 0, role: "application",
-      aria: { label: "Map of one head: rows are queries, columns are keys", roledescription: "map", keyshortcuts: "ArrowUp ArrowDown ArrowLeft ArrowRight + - 0" },
+      tabIndex: 0,
+      role: "application",
+      aria: {
+        label: "Map of one head: rows are queries, columns are keys",
+        roledescription: "map",
+        keyshortcuts: "ArrowUp ArrowDown ArrowLeft ArrowRight + - 0",
+      },
     });
     this.draw = framed(() => this.paint());
-    this.tiles = new Tiles(() => this.draw(), (error) => eye.say(error.message));
+    this.tiles = new Tiles(
+      () => this.draw(),
+      (error) => eye.say(error.message),
+    );
     this.readout = el("p", { class: "readout", role: "status" });
     this.legend = el("div", { class: "legend" });
     this.stage = el("div", { class: "map-stage" }, this.canvas);
@@ -32,18 +40,36 @@ class MapView {
 
   toolbar() {
     const zoom = (factor) => () => this.zoom(factor);
-    this.modeChoice = choice("Colour", [["linear", "linear"], ["log", "logarithmic"]], "linear", (mode) => this.setMode(mode));
-    return el("div", { class: "bar" },
+    this.modeChoice = choice(
+      "Colour",
+      [
+        ["linear", "linear"],
+        ["log", "logarithmic"],
+      ],
+      "linear",
+      (mode) => this.setMode(mode),
+    );
+    return el(
+      "div",
+      { class: "bar" },
       this.modeChoice,
-      el("span", { class: "group" }, button("−", zoom(0.5), { aria: { label: "zoom out" } }), button("+", zoom(2), { aria: { label: "zoom in" } }), button("Fit", () => this.fit(), { aria: { label: "Fit: show the whole map" } })),
-      this.legend);
+      el(
+        "span",
+        { class: "group" },
+        button("−", zoom(0.5), { aria: { label: "zoom out" } }),
+        button("+", zoom(2), { aria: { label: "zoom in" } }),
+        button("Fit", () => this.fit(), { aria: { label: "Fit: show the whole map" } }),
+      ),
+      this.legend,
+    );
   }
 
   /** Turns to the head that is chosen. */
   choose() {
     const { state, layers } = this.eye;
     const layer = layers[state.get("layer")];
-    const sized = this.layer && this.layer.about.queries === layer.about.queries && this.layer.about.keys === layer.about.keys;
+    const sized =
+      this.layer && this.layer.about.queries === layer.about.queries && this.layer.about.keys === layer.about.keys;
     this.layer = layer;
     this.head = layer.head(state.get("head"));
     this.edges = null;
@@ -106,7 +132,12 @@ class MapView {
     if (width === 0 || height === 0) return;
     const fitted = this.fitted;
     this.size = { width, height };
-    this.room = { left: MARGIN.left, top: MARGIN.top, width: Math.max(40, width - MARGIN.left - MARGIN.right), height: Math.max(40, height - MARGIN.top - MARGIN.bottom) };
+    this.room = {
+      left: MARGIN.left,
+      top: MARGIN.top,
+      width: Math.max(40, width - MARGIN.left - MARGIN.right),
+      height: Math.max(40, height - MARGIN.top - MARGIN.bottom),
+    };
     if (!this.at || fitted) this.fit();
     this.draw();
   }
@@ -120,7 +151,12 @@ class MapView {
   get plot() {
     const [right, down] = this.at ? [this.at.x, this.at.y].map((at) => Math.max(0, -at * this.at.scale)) : [0, 0];
     const { left, top, width, height } = this.room;
-    return { left: left + right, top: top + down, width: Math.max(0, width - right), height: Math.max(0, height - down) };
+    return {
+      left: left + right,
+      top: top + down,
+      width: Math.max(0, width - right),
+      height: Math.max(0, height - down),
+    };
   }
 
   fitScale() {
@@ -140,7 +176,9 @@ class MapView {
   zoom(factor, at = null) {
     const { left, top } = this.plot;
     const { width, height } = this.drawn();
-    const point = at ? { x: clamp(at.x, left, left + width), y: clamp(at.y, top, top + height) } : { x: left + width / 2, y: top + height / 2 };
+    const point = at
+      ? { x: clamp(at.x, left, left + width), y: clamp(at.y, top, top + height) }
+      : { x: left + width / 2, y: top + height / 2 };
     const least = this.fitScale();
     const scale = clamp(this.at.scale * factor, least, CLOSEST);
     if (factor < 1 && scale === least) return this.fit();
@@ -156,14 +194,21 @@ class MapView {
     const { queries, keys } = this.head.about;
     const { x, y, scale } = this.at;
     const within = (at, count, seen) => clamp(at, Math.min(count, seen) / 2 - seen, count - Math.min(count, seen) / 2);
-    this.at = { x: within(x - dx / scale, keys, this.room.width / scale), y: within(y - dy / scale, queries, this.room.height / scale), scale };
+    this.at = {
+      x: within(x - dx / scale, keys, this.room.width / scale),
+      y: within(y - dy / scale, queries, this.room.height / scale),
+      scale,
+    };
     this.fitted = false;
     this.draw();
   }
 
   /** The place on the map under a point of the canvas, in tokens. */
   tokenAt({ x, y }) {
-    return { x: this.place.x + (x - this.plot.left) / this.place.scale, y: this.place.y + (y - this.plot.top) / this.place.scale };
+    return {
+      x: this.place.x + (x - this.plot.left) / this.place.scale,
+      y: this.place.y + (y - this.plot.top) / this.place.scale,
+    };
   }
 
   // --- listening ---
@@ -280,9 +325,10 @@ class MapView {
       const weight = await head.entry(i, j);
       if (this.asked !== asked) return;
       this.weight = weight;
-      this.readout.textContent = weight === null
-        ? `${where}: this page's detail ends at ${this.head.about.cell} tokens a cell`
-        : `${where}: weight ${number(weight, 6)} (${percent(weight)})`;
+      this.readout.textContent =
+        weight === null
+          ? `${where}: this page's detail ends at ${this.head.about.cell} tokens a cell`
+          : `${where}: weight ${number(weight, 6)} (${percent(weight)})`;
       this.readout.dataset.weight = weight ?? "";
     } catch (error) {
       if (error.name !== "AbortError" && this.asked === asked) this.readout.textContent = `${where}: ${error.message}`;
@@ -368,14 +414,22 @@ class MapView {
     context.beginPath();
     context.rect(this.plot.left - x * scale, this.plot.top - y * scale, keys * scale, queries * scale);
     context.clip();
-    context.drawImage(this.tiles.picture(tile, look), this.plot.left + (left - x) * scale, this.plot.top + (top - y) * scale, wide * scale, high * scale);
+    context.drawImage(
+      this.tiles.picture(tile, look),
+      this.plot.left + (left - x) * scale,
+      this.plot.top + (top - y) * scale,
+      wide * scale,
+      high * scale,
+    );
     context.restore();
   }
 
   middle(i, j) {
-    return [this.plot.left + (j + 0.5 - this.place.x) * this.place.scale, this.plot.top + (i + 0.5 - this.place.y) * this.place.scale];
+    return [
+      this.plot.left + (j + 0.5 - this.place.x) * this.place.scale,
+      this.plot.top + (i + 0.5 - this.place.y) * this.place.scale,
+    ];
   }
-
 }
 
 /** The largest weight of a key that a tile tells of. */

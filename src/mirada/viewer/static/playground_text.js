@@ -4,8 +4,16 @@ import { button, el, number, percent, quoted, wordOf } from "./dom.js";
 import { liveLayers } from "./live.js";
 
 const MEASURED = {
-  importance: { words: "importance", unit: (value) => number(value, 3), says: "|gradient of the head's gate| for the first prediction's log-probability" },
-  effect: { words: "effect of ablating", unit: (value) => `${number(value, 3)} nats`, says: "fall of the first prediction's log-probability when the head is ablated" },
+  importance: {
+    words: "importance",
+    unit: (value) => number(value, 3),
+    says: "|gradient of the head's gate| for the first prediction's log-probability",
+  },
+  effect: {
+    words: "effect of ablating",
+    unit: (value) => `${number(value, 3)} nats`,
+    says: "fall of the first prediction's log-probability when the head is ablated",
+  },
 };
 const PAUSE = 60; // ms after the last key
 const NAME = "language";
@@ -17,7 +25,17 @@ export function playgroundText(eye, about) {
 
 class Playground {
   constructor(eye, about) {
-    Object.assign(this, { eye, offered: about, written: about.written, pieces: [], off: new Set(), cut: [], values: null, turn: 0, busy: false });
+    Object.assign(this, {
+      eye,
+      offered: about,
+      written: about.written,
+      pieces: [],
+      off: new Set(),
+      cut: [],
+      values: null,
+      turn: 0,
+      busy: false,
+    });
     this.tab = `${Date.now()}-${tabs++}`;
     this.element = el("aside", { class: "playground", aria: { label: "Playground" } }, ...this.parts());
     this.says("");
@@ -27,33 +45,93 @@ class Playground {
   parts() {
     const { text, chat, generates } = this.offered;
     const title = (words) => el(this.eye.heading, { text: words });
-    this.box = el("textarea", { class: "prompt", rows: 3, spellcheck: false, value: text ?? "", hidden: text === null, aria: { label: "Text" }, on: { input: () => this.typed() } });
+    this.box = el("textarea", {
+      class: "prompt",
+      rows: 3,
+      spellcheck: false,
+      value: text ?? "",
+      hidden: text === null,
+      aria: { label: "Text" },
+      on: { input: () => this.typed() },
+    });
     this.chat = el("input", { type: "checkbox", checked: this.offered.chatting, on: { change: () => this.typed() } });
     this.story = el("p", { class: "story", dir: "auto" });
-    this.temperature = el("input", { type: "range", min: -1, max: 1, step: 0.05, value: 0, on: { input: () => this.changed() } });
+    this.temperature = el("input", {
+      type: "range",
+      min: -1,
+      max: 1,
+      step: 0.05,
+      value: 0,
+      on: { input: () => this.changed() },
+    });
     this.top = el("input", { type: "number", min: 1, max: 100, value: 6, on: { change: () => this.changed() } });
     this.heat = el("span", { class: "figure", text: "1.0" });
     this.status = el("p", { class: "status soft", role: "status" });
     this.answers = el("div", { class: "answers" });
-    this.grid = el("div", { class: "switches", role: "group", aria: { label: "Heads, a row a layer: click switches one off or on" } });
-    this.effects = el("div", { class: "group" },
-      button("Importance", () => this.importance(), { title: "The gradient of each head's gate, by one backward pass" }),
-      (this.measure = button("Measure each", () => this.effect(), { title: "Each head is ablated in turn: by how much does the log-probability of the first answer fall?" })));
+    this.grid = el("div", {
+      class: "switches",
+      role: "group",
+      aria: { label: "Heads, a row a layer: click switches one off or on" },
+    });
+    this.effects = el(
+      "div",
+      { class: "group" },
+      button("Importance", () => this.importance(), {
+        title: "The gradient of each head's gate, by one backward pass",
+      }),
+      (this.measure = button("Measure each", () => this.effect(), {
+        title: "Each head is ablated in turn: by how much does the log-probability of the first answer fall?",
+      })),
+    );
     this.ranking = el("ol", { class: "ranking" });
     this.edges = el("div", { class: "edges" });
-    const writes = generates ? el("div", { class: "group" }, button("Write a token", () => this.write(1)), button("Write 10", () => this.write(10)), (this.undo = button("Undo", () => this.unwrite()))) : null;
-    const settings = el("div", { class: "settings" },
+    const writes = generates
+      ? el(
+          "div",
+          { class: "group" },
+          button("Write a token", () => this.write(1)),
+          button("Write 10", () => this.write(10)),
+          (this.undo = button("Undo", () => this.unwrite())),
+        )
+      : null;
+    const settings = el(
+      "div",
+      { class: "settings" },
       el("label", { class: "choice" }, el("span", { text: "temperature" }), this.temperature, this.heat),
       el("label", { class: "choice" }, el("span", { text: "top" }), this.top),
-      chat ? el("label", { class: "choice" }, this.chat, el("span", { text: "chat" })) : null);
-    this.compare = text === null ? null : button("Compare", () => this.keep(), { title: "Keep this text; the probabilities of the next one are shown beside its own" });
+      chat ? el("label", { class: "choice" }, this.chat, el("span", { text: "chat" })) : null,
+    );
+    this.compare =
+      text === null
+        ? null
+        : button("Compare", () => this.keep(), {
+            title: "Keep this text; the probabilities of the next one are shown beside its own",
+          });
     this.reset = button("All heads on", () => this.switchAll());
     return [
-      el("section", {}, this.box, this.story, writes, this.compare && el("div", { class: "group" }, this.compare), settings, this.status, this.answers),
-      el("section", { class: "playground-rest", tabIndex: 0, aria: { label: "Heads and edges" } },
-        title("Heads"), el("p", { class: "soft", text: "Click a head to ablate it; a row's number, the whole layer." }),
-        this.effects, this.ranking, this.grid, el("div", { class: "group" }, this.reset),
-        title("Edges"), this.edges),
+      el(
+        "section",
+        {},
+        this.box,
+        this.story,
+        writes,
+        this.compare && el("div", { class: "group" }, this.compare),
+        settings,
+        this.status,
+        this.answers,
+      ),
+      el(
+        "section",
+        { class: "playground-rest", tabIndex: 0, aria: { label: "Heads and edges" } },
+        title("Heads"),
+        el("p", { class: "soft", text: "Click a head to ablate it; a row's number, the whole layer." }),
+        this.effects,
+        this.ranking,
+        this.grid,
+        el("div", { class: "group" }, this.reset),
+        title("Edges"),
+        this.edges,
+      ),
     ];
   }
 
@@ -62,7 +140,18 @@ class Playground {
   request(more) {
     const off = [...this.off].map((one) => one.split(".").map(Number));
     const text = this.offered.text === null ? null : this.box.value;
-    return { text, chat: this.chat.checked, written: this.written, off, cut: this.cut, temperature: this.warmth(), top: Number(this.top.value) || 6, tab: this.tab, beside: this.kept ?? null, ...more };
+    return {
+      text,
+      chat: this.chat.checked,
+      written: this.written,
+      off,
+      cut: this.cut,
+      temperature: this.warmth(),
+      top: Number(this.top.value) || 6,
+      tab: this.tab,
+      beside: this.kept ?? null,
+      ...more,
+    };
   }
 
   warmth() {
@@ -135,7 +224,9 @@ class Playground {
     const never = new Promise(() => {});
     return async (question, given, options) => {
       try {
-        return signal.aborted ? await never : await this.eye.ask(question, { ...given, version }, { ...options, signal });
+        return signal.aborted
+          ? await never
+          : await this.eye.ask(question, { ...given, version }, { ...options, signal });
       } catch (error) {
         if (signal.aborted) return never;
         throw error;
@@ -147,7 +238,9 @@ class Playground {
     this.story.replaceChildren(...this.pieces.map((piece) => el("span", { text: piece })));
     this.story.hidden = this.pieces.length === 0;
     if (this.undo) this.undo.disabled = this.written.length === 0;
-    const nothing = this.offered.mask ? `Write ${this.offered.mask} where a token is to be predicted.` : "This model predicts nothing by itself.";
+    const nothing = this.offered.mask
+      ? `Write ${this.offered.mask} where a token is to be predicted.`
+      : "This model predicts nothing by itself.";
     const rows = this.predictions.flatMap((one) => this.prediction(one));
     this.answers.replaceChildren(...(rows.length ? rows : [el("p", { class: "soft", text: nothing })]));
     this.drawGrid();
@@ -162,10 +255,31 @@ class Playground {
       const ghost = before ? el("span", { class: "ghost" }) : null;
       if (ghost) ghost.style.width = `${100 * before[n]}%`;
       const figures = before ? `${percent(before[n])} → ${percent(probabilities[n])}` : percent(probabilities[n]);
-      const inside = [el("bdi", { class: "answer-word", text: wordOf(label, 24) }), el("span", { class: "track" }, ghost, fill), el("span", { class: "figure", text: figures })];
-      return el(can ? "button" : "div", { class: "answer", type: can ? "button" : undefined, title: can ? `Write ${quoted(label)}` : label, on: can ? { click: () => this.append(ids[n]) } : {} }, ...inside);
+      const inside = [
+        el("bdi", { class: "answer-word", text: wordOf(label, 24) }),
+        el("span", { class: "track" }, ghost, fill),
+        el("span", { class: "figure", text: figures }),
+      ];
+      return el(
+        can ? "button" : "div",
+        {
+          class: "answer",
+          type: can ? "button" : undefined,
+          title: can ? `Write ${quoted(label)}` : label,
+          on: can ? { click: () => this.append(ids[n]) } : {},
+        },
+        ...inside,
+      );
     });
-    return [el("p", { class: "soft answers-title", text: before ? `${what}: ${this.kept ? `${quoted(this.kept.text, 12)} → this text` : "before → with what is switched off"}` : what }), ...rows];
+    return [
+      el("p", {
+        class: "soft answers-title",
+        text: before
+          ? `${what}: ${this.kept ? `${quoted(this.kept.text, 12)} → this text` : "before → with what is switched off"}`
+          : what,
+      }),
+      ...rows,
+    ];
   }
 
   says(text, warning = false) {
@@ -201,19 +315,29 @@ class Playground {
     const most = this.values ? Math.max(...this.values.flat().filter(Number.isFinite), 1e-12) : 1;
     this.grid.style.setProperty("--heads", Math.max(...heads));
     const dark = this.eye.dark();
-    this.grid.replaceChildren(...heads.flatMap((count, layer) => {
-      const name = this.eye.layers[layer]?.about.name ?? String(layer);
-      const row = button(name.length > 4 ? String(layer) : name, () => this.switchLayer(layer), { class: "switch-layer", title: `Layer ${name}: switch all of it` });
-      const cells = Array.from({ length: count }, (_, head) => {
-        const on = !this.off.has(`${layer}.${head}`);
-        const value = this.values?.[layer]?.[head];
-        const told = value === undefined ? "" : `, ${number(value, 3)}`;
-        const cell = button("", () => this.switchHead(layer, head), { class: "switch", title: `Head ${name}.${head}${told}`, aria: { label: `head ${name}.${head}${told}`, pressed: String(on) }, data: `${layer}.${head}` });
-        if (on && value !== undefined) cell.style.backgroundColor = scaleColour(Math.max(0, value) / most, dark);
-        return cell;
-      });
-      return [row, ...cells, ...Array.from({ length: Math.max(...heads) - count }, () => el("span"))];
-    }));
+    this.grid.replaceChildren(
+      ...heads.flatMap((count, layer) => {
+        const name = this.eye.layers[layer]?.about.name ?? String(layer);
+        const row = button(name.length > 4 ? String(layer) : name, () => this.switchLayer(layer), {
+          class: "switch-layer",
+          title: `Layer ${name}: switch all of it`,
+        });
+        const cells = Array.from({ length: count }, (_, head) => {
+          const on = !this.off.has(`${layer}.${head}`);
+          const value = this.values?.[layer]?.[head];
+          const told = value === undefined ? "" : `, ${number(value, 3)}`;
+          const cell = button("", () => this.switchHead(layer, head), {
+            class: "switch",
+            title: `Head ${name}.${head}${told}`,
+            aria: { label: `head ${name}.${head}${told}`, pressed: String(on) },
+            data: `${layer}.${head}`,
+          });
+          if (on && value !== undefined) cell.style.backgroundColor = scaleColour(Math.max(0, value) / most, dark);
+          return cell;
+        });
+        return [row, ...cells, ...Array.from({ length: Math.max(...heads) - count }, () => el("span"))];
+      }),
+    );
     this.reset.disabled = this.off.size === 0;
     this.reset.textContent = this.off.size ? `All heads on (${this.off.size} off)` : "All heads on";
     this.rank();
@@ -260,7 +384,11 @@ class Playground {
   async effect() {
     const { heads } = this.offered;
     Object.assign(this, { values: heads.map(() => []), told: "effect", stopped: false });
-    for (let layer = 0; layer < heads.length && !this.stopped && this.element.isConnected && !document.hidden; layer++) {
+    for (
+      let layer = 0;
+      layer < heads.length && !this.stopped && this.element.isConnected && !document.hidden;
+      layer++
+    ) {
       this.says(`measured ${layer} of ${heads.length} layers …`);
       try {
         this.values[layer] = (await this.send(this.request({ do: "effect", layer }))).values;
@@ -281,10 +409,17 @@ class Playground {
     const best = all.sort((a, b) => b.value - a.value).slice(0, 8);
     this.ranking.hidden = best.length === 0;
     this.ranking.title = MEASURED[this.told]?.says ?? "";
-    this.ranking.replaceChildren(...best.map(({ value, layer, head }) => {
-      const name = `${this.eye.layers[layer]?.about.name ?? layer}.${head}`;
-      return el("li", {}, button(name, () => this.eye.state.set({ layer, head, view: "map" }), { title: "Show this head" }), el("span", { class: "figure", text: number(value, 2) }));
-    }));
+    this.ranking.replaceChildren(
+      ...best.map(({ value, layer, head }) => {
+        const name = `${this.eye.layers[layer]?.about.name ?? layer}.${head}`;
+        return el(
+          "li",
+          {},
+          button(name, () => this.eye.state.set({ layer, head, view: "map" }), { title: "Show this head" }),
+          el("span", { class: "figure", text: number(value, 2) }),
+        );
+      }),
+    );
   }
 
   // --- edges ---
@@ -292,20 +427,37 @@ class Playground {
   drawEdges() {
     const layer = this.eye.layers[this.eye.state.get("layer")]?.about;
     const words = (list) => this.eye.words(layer[list]);
-    const pair = ([query, key]) => `${quoted(words("query_words")[query] ?? "", 16)} → ${quoted(words("key_words")[key] ?? "", 16)}`;
+    const pair = ([query, key]) =>
+      `${quoted(words("query_words")[query] ?? "", 16)} → ${quoted(words("key_words")[key] ?? "", 16)}`;
     const now = () => [this.eye.state.get("query"), this.eye.state.get("key")];
-    const add = button("", () => {
-      this.cut = [...this.cut, now()];
-      this.run();
-    }, { class: "cut-now" });
-    const tell = () => { add.textContent = `Knock out ${pair(now())}`; };
+    const add = button(
+      "",
+      () => {
+        this.cut = [...this.cut, now()];
+        this.run();
+      },
+      { class: "cut-now" },
+    );
+    const tell = () => {
+      add.textContent = `Knock out ${pair(now())}`;
+    };
     tell();
     this.unhear?.();
     this.unhear = this.eye.state.on((changed) => (changed.has("query") || changed.has("key")) && tell());
-    const gone = this.cut.map((edge, n) => button(`${pair(edge)} ×`, () => {
-      this.cut = this.cut.filter((_, at) => at !== n);
-      this.run();
-    }, { class: "cut-edge", title: "Put this edge back" }));
-    this.edges.replaceChildren(el("p", { class: "soft", text: "Choose a query and a key in Map or Tokens; the edge is cut in all layers." }), add, ...gone);
+    const gone = this.cut.map((edge, n) =>
+      button(
+        `${pair(edge)} ×`,
+        () => {
+          this.cut = this.cut.filter((_, at) => at !== n);
+          this.run();
+        },
+        { class: "cut-edge", title: "Put this edge back" },
+      ),
+    );
+    this.edges.replaceChildren(
+      el("p", { class: "soft", text: "Choose a query and a key in Map or Tokens; the edge is cut in all layers." }),
+      add,
+      ...gone,
+    );
   }
 }

@@ -6,7 +6,12 @@ const SVG = "http://www.w3.org/2000/svg";
 /** What an element shows, as the text of an SVG file. */
 export function toSvg(element, background) {
   const frame = element.getBoundingClientRect();
-  const root = node("svg", { xmlns: SVG, width: frame.width, height: frame.height, viewBox: `0 0 ${frame.width} ${frame.height}` });
+  const root = node("svg", {
+    xmlns: SVG,
+    width: frame.width,
+    height: frame.height,
+    viewBox: `0 0 ${frame.width} ${frame.height}`,
+  });
   root.append(node("rect", { width: "100%", height: "100%", fill: background }));
   walk(element, root, frame, frame);
   return new XMLSerializer().serializeToString(root);
@@ -42,9 +47,11 @@ function walk(element, into, frame, window) {
   if (style.display === "none" || style.visibility === "hidden" || Number(style.opacity) === 0) return;
   if (box.bottom < window.top || box.top > window.bottom || box.right < window.left || box.left > window.right) return;
   if (style.display !== "contents") paintBox(style, box, into, frame);
-  if (element instanceof HTMLCanvasElement) return paintPixels(element.width ? element.toDataURL() : null, style, box, into, frame);
+  if (element instanceof HTMLCanvasElement)
+    return paintPixels(element.width ? element.toDataURL() : null, style, box, into, frame);
   if (element instanceof HTMLImageElement) return paintPixels(element.src, style, box, into, frame);
-  if (element instanceof HTMLSelectElement || element instanceof HTMLInputElement) return paintWords(valueOf(element), style, padded(box, style), into, frame);
+  if (element instanceof HTMLSelectElement || element instanceof HTMLInputElement)
+    return paintWords(textOf(element), style, padded(box, style), into, frame);
   const inner = style.overflow === "visible" ? window : intersection(window, box);
   const target = style.overflow === "visible" ? into : clipped(into, inner, frame);
   for (const child of element.childNodes) {
@@ -54,7 +61,7 @@ function walk(element, into, frame, window) {
 }
 
 /** What a control says. */
-function valueOf(element) {
+function textOf(element) {
   if (element instanceof HTMLSelectElement) return element.selectedOptions[0]?.textContent ?? "";
   return ["number", "text"].includes(element.type) ? element.value : "";
 }
@@ -68,18 +75,32 @@ function paintBox(style, box, into, frame) {
   const lined = parseFloat(style.borderTopWidth) > 0 && style.borderTopStyle !== "none";
   if (painted || lined) {
     const line = lined ? { stroke: style.borderTopColor, "stroke-width": parseFloat(style.borderTopWidth) } : {};
-    into.append(node("rect", { ...place(box, frame), rx: parseFloat(style.borderTopLeftRadius) || 0, fill: painted ? style.backgroundColor : "none", ...line }));
+    into.append(
+      node("rect", {
+        ...place(box, frame),
+        rx: parseFloat(style.borderTopLeftRadius) || 0,
+        fill: painted ? style.backgroundColor : "none",
+        ...line,
+      }),
+    );
   }
   const under = parseFloat(style.borderBottomWidth);
   if (!lined && under > 0 && style.borderBottomStyle !== "none") {
-    into.append(node("rect", { ...place({ left: box.left, top: box.bottom - under, width: box.width, height: under }, frame), fill: style.borderBottomColor }));
+    into.append(
+      node("rect", {
+        ...place({ left: box.left, top: box.bottom - under, width: box.width, height: under }, frame),
+        fill: style.borderBottomColor,
+      }),
+    );
   }
 }
 
 function paintPixels(href, style, box, into, frame) {
   if (!href) return;
   const kind = style.imageRendering === "pixelated" ? { "image-rendering": "pixelated" } : {};
-  into.append(node("image", { ...place(box, frame), href, preserveAspectRatio: "none", opacity: style.opacity, ...kind }));
+  into.append(
+    node("image", { ...place(box, frame), href, preserveAspectRatio: "none", opacity: style.opacity, ...kind }),
+  );
 }
 
 function paintText(child, style, into, frame, window) {
@@ -91,7 +112,8 @@ function paintText(child, style, into, frame, window) {
     range.setStart(child, start);
     range.setEnd(child, end);
     const box = range.getBoundingClientRect();
-    if (box.width > 0 && box.bottom > window.top && box.top < window.bottom) paintWords(child.data.slice(start, end), style, box, into, frame);
+    if (box.width > 0 && box.bottom > window.top && box.top < window.bottom)
+      paintWords(child.data.slice(start, end), style, box, into, frame);
     start = end;
   }
 }
@@ -129,7 +151,10 @@ function paintWords(words, style, box, into, frame) {
 
 /** What XML can't hold. */
 function withoutControls(text) {
-  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
+  return text.replace(
+    /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g,
+    "\ufffd",
+  );
 }
 
 let clips = 0;

@@ -72,14 +72,40 @@ export function paintEdges(map, context, ink) {
   context.fillText("received", map.plot.left - 8, below + 12);
   if (map.edges) {
     const most = maximum(map.edges.entropy);
-    bars(map, map.edges.entropy, map.place.y, height, (at, share, size) => context.fillRect(right, map.plot.top + at, share * 44, size), most, context, ink);
+    bars(
+      map,
+      map.edges.entropy,
+      map.place.y,
+      height,
+      (at, share, size) => context.fillRect(right, map.plot.top + at, share * 44, size),
+      most,
+      context,
+      ink,
+    );
     const peak = maximum(map.edges.received);
-    bars(map, map.edges.received, map.place.x, width, (at, share, size) => context.fillRect(map.plot.left + at, below, size, share * 44), peak, context, ink);
+    bars(
+      map,
+      map.edges.received,
+      map.place.x,
+      width,
+      (at, share, size) => context.fillRect(map.plot.left + at, below, size, share * 44),
+      peak,
+      context,
+      ink,
+    );
     context.fillStyle = ink.soft;
     context.textAlign = "right";
-    context.fillText(map.edges.received.every(Number.isFinite) ? `≤ ${number(peak, peak < 10 ? 2 : 0)}` : "NaN", map.plot.left - 8, below + 26);
+    context.fillText(
+      map.edges.received.every(Number.isFinite) ? `≤ ${number(peak, peak < 10 ? 2 : 0)}` : "NaN",
+      map.plot.left - 8,
+      below + 26,
+    );
     context.textAlign = "left";
-    context.fillText(map.edges.entropy.every(Number.isFinite) ? `≤ ${number(most, 2)}` : "NaN", right, map.plot.top - 19);
+    context.fillText(
+      map.edges.entropy.every(Number.isFinite) ? `≤ ${number(most, 2)}` : "NaN",
+      right,
+      map.plot.top - 19,
+    );
   }
   context.restore();
 }
@@ -113,7 +139,11 @@ export function paintLabels(map, context, ink) {
     const at = map.plot.top + (i + 0.5 - y) * scale;
     if (at < map.plot.top - 1 || at > map.plot.top + height + 1) continue;
     context.fillStyle = i === query ? ink.warm : ink.ink;
-    context.fillText(fitting(context, every === 1 ? map.queryWords[i] : String(i), MARGIN.left - 16), map.plot.left - 8, at);
+    context.fillText(
+      fitting(context, every === 1 ? map.queryWords[i] : String(i), MARGIN.left - 16),
+      map.plot.left - 8,
+      at,
+    );
   }
   context.textAlign = "left";
   for (let j = Math.ceil(x / every) * every; j < x + width / scale; j += every) {
@@ -138,14 +168,24 @@ export function drawLegend(map) {
   const stops = Array.from({ length: 11 }, (_, n) => scaleColour(n / 10, dark));
   const ramp = el("span", { class: "ramp" });
   ramp.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
-  const marks = map.mode === "log" ? [0.25, 1, 10, 100, 1000, 10000].filter((times) => times <= keys) : [0, 0.25, 0.5, 0.75, 1].map((part) => part * (map.largest ?? 1));
+  const marks =
+    map.mode === "log"
+      ? [0.25, 1, 10, 100, 1000, 10000].filter((times) => times <= keys)
+      : [0, 0.25, 0.5, 0.75, 1].map((part) => part * (map.largest ?? 1));
   const ticks = marks.map((mark) => {
-    const tick = el("span", { class: "tick", text: map.mode === "log" ? `${mark === 0.25 ? "¼" : mark}×` : number(mark, mark && map.largest < 0.1 ? 4 : 2) });
+    const tick = el("span", {
+      class: "tick",
+      text: map.mode === "log" ? `${mark === 0.25 ? "¼" : mark}×` : number(mark, mark && map.largest < 0.1 ? 4 : 2),
+    });
     tick.style.left = `${100 * share(map.mode === "log" ? mark / keys : mark, 1)}%`;
     return tick;
   });
   const says = map.mode === "log" ? `even share = 1/${keys}` : "weight of a key";
-  map.legend.replaceChildren(el("span", { class: "scale", role: "img", aria: { label: `Colour scale: ${says}` } }, ramp, ...ticks), el("span", { class: "soft", text: says }), map.tiles.broken ? notFinite() : "");
+  map.legend.replaceChildren(
+    el("span", { class: "scale", role: "img", aria: { label: `Colour scale: ${says}` } }, ramp, ...ticks),
+    el("span", { class: "soft", text: says }),
+    map.tiles.broken ? notFinite() : "",
+  );
 }
 
 /** What the colour on no scale stands for. */
@@ -175,7 +215,7 @@ function nice(least) {
 
 /** As much of a word as there is room for. */
 function fitting(context, word, room) {
-  let shown = wordOf(word, 40);
+  const shown = wordOf(word, 40);
   if (context.measureText(shown).width <= room) return `\u2068${shown}\u2069`;
   let letters = [...shown];
   while (letters.length > 1 && context.measureText(`${letters.join("")}…`).width > room) letters = letters.slice(0, -1);

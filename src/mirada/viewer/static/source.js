@@ -86,7 +86,10 @@ class CarriedLayer {
   async vectors(name, head, count) {
     const { heads, bits } = this.about;
     const width = this.about[`${name}_width`];
-    if (bits !== 32) return this.once(name, (bytes) => Promise.resolve(bytes)).then((bytes) => unpack(bytes, { heads, count, width, bits, head }));
+    if (bits !== 32)
+      return this.once(name, (bytes) => Promise.resolve(bytes)).then((bytes) =>
+        unpack(bytes, { heads, count, width, bits, head }),
+      );
     const all = await this.once(name, floats);
     return all.subarray(head * count * width, (head + 1) * count * width);
   }
@@ -116,7 +119,16 @@ class CarriedHead {
     const query = await this.layer.vectors("query", this.index, queries);
     const key = await this.layer.vectors("key", this.index, keys);
     const normalisers = this.small ? null : await this.normalisers();
-    return new Vectors({ query, key, scale, queries, keys, width, normalisers, mask: await this.layer.mask(this.index) });
+    return new Vectors({
+      query,
+      key,
+      scale,
+      queries,
+      keys,
+      width,
+      normalisers,
+      mask: await this.layer.mask(this.index),
+    });
   }
 
   async normalisers() {
@@ -172,7 +184,9 @@ class CarriedHead {
 
   /** The whole map in cells of so many tokens, where the page carries that; else null. */
   level(cell) {
-    return this.make(`level ${cell}`, async () => (this.about.levels?.includes(cell) ? this.layer.cells(`-${cell}`, cell, this.index) : null));
+    return this.make(`level ${cell}`, async () =>
+      this.about.levels?.includes(cell) ? this.layer.cells(`-${cell}`, cell, this.index) : null,
+    );
   }
 
   /** The tile in row `r` and column `c` of the map at `cell` tokens a cell; null where the page has no such detail. */
@@ -188,7 +202,7 @@ class CarriedHead {
   }
 
   atOnce(rows, columns) {
-    const each = this.small ? 1 : this.about.query_width ?? 1;
+    const each = this.small ? 1 : (this.about.query_width ?? 1);
     return (rows.at(-1) - rows[0]) * (columns.at(-1) - columns[0]) * each <= AT_ONCE;
   }
 
@@ -198,14 +212,19 @@ class CarriedHead {
     const engine = await this.engine();
     const { query_width: width, value_width: valueWidth, keys } = this.about;
     const value = valueWidth ? await this.layer.vectors("value", this.index, keys) : null;
-    const rows = (all, size) => (all ? Array.from({ length: after - first }, (_, n) => all.subarray((first + n) * size, (first + n + 1) * size)) : null);
+    const rows = (all, size) =>
+      all
+        ? Array.from({ length: after - first }, (_, n) => all.subarray((first + n) * size, (first + n + 1) * size))
+        : null;
     const bias = (j) => (engine.mask.bias ? engine.mask.bias(i, j) : 0);
     return {
       query: engine.query.subarray(i * width, (i + 1) * width),
       keys: rows(engine.key, width),
       values: rows(value, valueWidth),
       context: value && weighted(engine.row(i), value, valueWidth),
-      added: Array.from({ length: after - first }, (_, n) => (engine.mask.seen(i, first + n) ? bias(first + n) : -Infinity)),
+      added: Array.from({ length: after - first }, (_, n) =>
+        engine.mask.seen(i, first + n) ? bias(first + n) : -Infinity,
+      ),
     };
   }
 }

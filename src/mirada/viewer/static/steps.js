@@ -24,9 +24,19 @@ class StepsView {
     this.eye = eye;
     this.step = STEPS.length;
     this.page = 0;
-    this.body = el("div", { class: "steps-body", tabIndex: 0, role: "group", aria: { label: "From q and k to the context" } });
+    this.body = el("div", {
+      class: "steps-body",
+      tabIndex: 0,
+      role: "group",
+      aria: { label: "From q and k to the context" },
+    });
     this.count = el("span", { class: "soft", role: "status" });
-    this.queryInput = el("input", { type: "number", min: 0, aria: { label: "query" }, on: { change: () => eye.state.set({ query: Number(this.queryInput.value) || 0 }) } });
+    this.queryInput = el("input", {
+      type: "number",
+      min: 0,
+      aria: { label: "query" },
+      on: { change: () => eye.state.set({ query: Number(this.queryInput.value) || 0 }) },
+    });
     this.queryWord = el("bdi", { class: "listed" });
     this.element = el("div", { class: "view steps", tabIndex: -1 }, this.toolbar(), this.body);
     this.element.addEventListener("keydown", (event) => this.key(event));
@@ -35,10 +45,28 @@ class StepsView {
 
   toolbar() {
     const turn = (by) => () => this.turn(by);
-    return el("div", { class: "bar" },
-      el("label", { class: "choice" }, el("span", { text: "Query" }), this.queryInput), this.queryWord,
-      el("span", { class: "group" }, button("From the start", () => this.unfold(1)), button("Back", () => this.unfold(this.step - 1)), button("Next step", () => this.unfold(this.step + 1)), button("Play", () => this.play()), button("All", () => this.unfold(STEPS.length))),
-      el("span", { class: "group" }, button("‹", turn(-1), { aria: { label: "earlier keys" } }), this.count, button("›", turn(1), { aria: { label: "later keys" } })));
+    return el(
+      "div",
+      { class: "bar" },
+      el("label", { class: "choice" }, el("span", { text: "Query" }), this.queryInput),
+      this.queryWord,
+      el(
+        "span",
+        { class: "group" },
+        button("From the start", () => this.unfold(1)),
+        button("Back", () => this.unfold(this.step - 1)),
+        button("Next step", () => this.unfold(this.step + 1)),
+        button("Play", () => this.play()),
+        button("All", () => this.unfold(STEPS.length)),
+      ),
+      el(
+        "span",
+        { class: "group" },
+        button("‹", turn(-1), { aria: { label: "earlier keys" } }),
+        this.count,
+        button("›", turn(1), { aria: { label: "later keys" } }),
+      ),
+    );
   }
 
   get layer() {
@@ -98,13 +126,23 @@ class StepsView {
   }
 
   without() {
-    this.body.replaceChildren(el("p", { class: "soft", text: "The queries and keys of this layer are not known here: only its weights are." }));
+    this.body.replaceChildren(
+      el("p", { class: "soft", text: "The queries and keys of this layer are not known here: only its weights are." }),
+    );
   }
 
   build(seen) {
     const words = this.eye.words(this.layer.about.key_words);
     const keys = seen.keys.map((key, n) => oneKey(seen, key, n, words[seen.first + n]));
-    const all = [this.vectors(seen, keys), this.products(seen, keys), this.sums(seen, keys), this.scales(seen, keys), this.masks(seen, keys), this.weights(seen, keys), this.contexts(seen, keys)];
+    const all = [
+      this.vectors(seen, keys),
+      this.products(seen, keys),
+      this.sums(seen, keys),
+      this.scales(seen, keys),
+      this.masks(seen, keys),
+      this.weights(seen, keys),
+      this.contexts(seen, keys),
+    ];
     this.body.replaceChildren(...all);
     this.reveal();
   }
@@ -115,57 +153,124 @@ class StepsView {
       section.toggleAttribute("data-folded", !open);
       section.setAttribute("aria-hidden", String(!open));
     });
-    if (this.step < STEPS.length) this.body.children[this.step - 1]?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    if (this.step < STEPS.length)
+      this.body.children[this.step - 1]?.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 
   section(step, formula, ...rows) {
     const [title, says] = STEPS[step];
-    return el("section", { class: "step", aria: { label: title } },
-      el(this.eye.heading, {}, el("span", { class: "step-number", text: `${step + 1}` }), title, el("span", { class: "soft", text: ` ${says}` })),
-      formula && el("p", { class: "formula", text: formula }), el("div", { class: "step-rows" }, ...rows));
+    return el(
+      "section",
+      { class: "step", aria: { label: title } },
+      el(
+        this.eye.heading,
+        {},
+        el("span", { class: "step-number", text: `${step + 1}` }),
+        title,
+        el("span", { class: "soft", text: ` ${says}` }),
+      ),
+      formula && el("p", { class: "formula", text: formula }),
+      el("div", { class: "step-rows" }, ...rows),
+    );
   }
 
   vectors(seen, keys) {
     const most = largest([seen.query, ...seen.keys]);
-    return this.section(0, null, row("q", this.eye.words(this.layer.about.query_words)[seen.at], strip(seen.query, most, this.eye)), ...keys.map((one) => row(`k${sub(one.j)}`, one.word, strip(one.key, most, this.eye))));
+    return this.section(
+      0,
+      null,
+      row("q", this.eye.words(this.layer.about.query_words)[seen.at], strip(seen.query, most, this.eye)),
+      ...keys.map((one) => row(`k${sub(one.j)}`, one.word, strip(one.key, most, this.eye))),
+    );
   }
 
   products(seen, keys) {
     const most = largest(keys.map((one) => one.products));
     const { query } = seen;
-    const formula = keys[0] && `qₑ × kₑ, e = 0: ${number(query[0], 3)} × ${number(keys[0].key[0], 3)} = ${number(keys[0].products[0], 4)}`;
-    return this.section(1, formula, ...keys.map((one) => row(`q × k${sub(one.j)}`, one.word, strip(one.products, most, this.eye))));
+    const formula =
+      keys[0] &&
+      `qₑ × kₑ, e = 0: ${number(query[0], 3)} × ${number(keys[0].key[0], 3)} = ${number(keys[0].products[0], 4)}`;
+    return this.section(
+      1,
+      formula,
+      ...keys.map((one) => row(`q × k${sub(one.j)}`, one.word, strip(one.products, most, this.eye))),
+    );
   }
 
-  sums(seen, keys) {
-    const terms = (one) => Array.from(one.products.slice(0, 3), (value) => number(value, 3)).join(" + ") + (one.products.length > 3 ? " + …" : "");
-    return this.section(2, keys[0] && `${terms(keys[0])} = ${number(keys[0].score, 4)}`, ...bars(keys, "score", (one) => number(one.score, 4), this.eye));
+  sums(_seen, keys) {
+    const terms = (one) =>
+      Array.from(one.products.slice(0, 3), (value) => number(value, 3)).join(" + ") +
+      (one.products.length > 3 ? " + …" : "");
+    return this.section(
+      2,
+      keys[0] && `${terms(keys[0])} = ${number(keys[0].score, 4)}`,
+      ...bars(keys, "score", (one) => number(one.score, 4)),
+    );
   }
 
   scales(seen, keys) {
-    return this.section(3, keys[0] && `${number(keys[0].score, 4)} × ${number(seen.scale, 4)} = ${number(keys[0].scaled, 4)}`, ...bars(keys, "scaled", (one) => number(one.scaled, 4), this.eye));
+    return this.section(
+      3,
+      keys[0] && `${number(keys[0].score, 4)} × ${number(seen.scale, 4)} = ${number(keys[0].scaled, 4)}`,
+      ...bars(keys, "scaled", (one) => number(one.scaled, 4)),
+    );
   }
 
-  masks(seen, keys) {
+  masks(_seen, keys) {
     const hidden = keys.filter((one) => one.added === -Infinity).length;
     const biased = keys.some((one) => Number.isFinite(one.added) && one.added !== 0);
-    const formula = biased ? "a number is added to each scaled score" : hidden ? `${hidden} of these ${keys.length} keys may not be seen` : "every one of these keys may be seen";
-    return this.section(4, formula, ...bars(keys, "masked", (one) => (one.masked === -Infinity ? "−∞ hidden" : number(one.masked, 4)), this.eye));
+    const formula = biased
+      ? "a number is added to each scaled score"
+      : hidden
+        ? `${hidden} of these ${keys.length} keys may not be seen`
+        : "every one of these keys may be seen";
+    return this.section(
+      4,
+      formula,
+      ...bars(keys, "masked", (one) => (one.masked === -Infinity ? "−∞ hidden" : number(one.masked, 4))),
+    );
   }
 
   weights(seen, keys) {
     const visible = keys.find((one) => one.masked !== -Infinity && one.weight > 0);
     const total = visible ? Math.exp(visible.masked) / visible.weight : 0;
-    const formula = visible ? `exp(${number(visible.masked, 4)}) / ${number(total, 4)} = ${number(visible.weight, 6)} for key ${visible.j}; the sum runs over all ${seen.row.length} keys` : "these keys get nothing";
-    return this.section(5, formula, ...bars(keys, "weight", (one) => `${number(one.weight, 6)}  ${percent(one.weight)}`, this.eye, 1));
+    const formula = visible
+      ? `exp(${number(visible.masked, 4)}) / ${number(total, 4)} = ${number(visible.weight, 6)} for key ${visible.j}; the sum runs over all ${seen.row.length} keys`
+      : "these keys get nothing";
+    return this.section(
+      5,
+      formula,
+      ...bars(keys, "weight", (one) => `${number(one.weight, 6)}  ${percent(one.weight)}`, 1),
+    );
   }
 
   contexts(seen, keys) {
-    if (!seen.values) return this.section(6, null, el("p", { class: "soft", text: this.layer.about.kind === "vectors" ? "The values are not in this page: its budget went to queries and keys." : "The values were not recorded." }));
-    const weighed = keys.map((one, n) => ({ ...one, weighed: Float32Array.from(seen.values[n], (value) => (one.weight === 0 ? 0 : one.weight * value)) }));
+    if (!seen.values)
+      return this.section(
+        6,
+        null,
+        el("p", {
+          class: "soft",
+          text:
+            this.layer.about.kind === "vectors"
+              ? "The values are not in this page: its budget went to queries and keys."
+              : "The values were not recorded.",
+        }),
+      );
+    const weighed = keys.map((one, n) => ({
+      ...one,
+      weighed: Float32Array.from(seen.values[n], (value) => (one.weight === 0 ? 0 : one.weight * value)),
+    }));
     const most = largest([...weighed.map((one) => one.weighed), seen.context]);
-    const formula = weighed[0] && `w v, key ${weighed[0].j}, e = 0: ${number(weighed[0].weight, 4)} × ${number(seen.values[0][0], 3)} = ${number(weighed[0].weighed[0], 4)}`;
-    return this.section(6, formula, ...weighed.map((one) => row(`w v${sub(one.j)}`, one.word, strip(one.weighed, most, this.eye))), row("Σ", `over all ${seen.row.length} keys: the context`, strip(seen.context, most, this.eye), "total"));
+    const formula =
+      weighed[0] &&
+      `w v, key ${weighed[0].j}, e = 0: ${number(weighed[0].weight, 4)} × ${number(seen.values[0][0], 3)} = ${number(weighed[0].weighed[0], 4)}`;
+    return this.section(
+      6,
+      formula,
+      ...weighed.map((one) => row(`w v${sub(one.j)}`, one.word, strip(one.weighed, most, this.eye))),
+      row("Σ", `over all ${seen.row.length} keys: the context`, strip(seen.context, most, this.eye), "total"),
+    );
   }
 
   update(changed) {
@@ -178,11 +283,27 @@ function oneKey(seen, key, n, word) {
   const products = Float32Array.from(key, (value, e) => value * seen.query[e]);
   const score = key.reduce((sum, value, e) => sum + value * seen.query[e], 0);
   const scaled = score * seen.scale;
-  return { j: seen.first + n, word, key, products, score, scaled, added: seen.added[n], masked: scaled + seen.added[n], weight: seen.row[seen.first + n] };
+  return {
+    j: seen.first + n,
+    word,
+    key,
+    products,
+    score,
+    scaled,
+    added: seen.added[n],
+    masked: scaled + seen.added[n],
+    weight: seen.row[seen.first + n],
+  };
 }
 
 function row(name, word, content, kind = "") {
-  return el("div", { class: `step-row ${kind}` }, el("span", { class: "row-name", text: name }), el("bdi", { class: "row-word", text: wordOf(word, 24), title: quoted(word, 200) }), content);
+  return el(
+    "div",
+    { class: `step-row ${kind}` },
+    el("span", { class: "row-name", text: name }),
+    el("bdi", { class: "row-word", text: wordOf(word, 24), title: quoted(word, 200) }),
+    content,
+  );
 }
 
 /** A vector as a strip of cells; the first of its numbers written out. */
@@ -199,24 +320,42 @@ function strip(values, most, eye) {
     return cell;
   });
   const said = Array.from(values.subarray(0, SHOWN), (value) => number(value, 3)).join(", ");
-  return el("span", { class: `strip ${values.length <= SHOWN ? "few" : ""}`, role: "img", aria: { label: `${said}${values.length > SHOWN ? ", …" : ""}` } }, ...cells);
+  return el(
+    "span",
+    {
+      class: `strip ${values.length <= SHOWN ? "few" : ""}`,
+      role: "img",
+      aria: { label: `${said}${values.length > SHOWN ? ", …" : ""}` },
+    },
+    ...cells,
+  );
 }
 
 /** A bar a key, from zero to either side. */
-function bars(keys, name, words, eye, most = null) {
+function bars(keys, name, words, most = null) {
   const reach = most ?? largest([keys.map((one) => one[name])]);
   return keys.map((one) => {
     const value = Number.isFinite(one[name]) ? one[name] : 0;
     const fill = el("span", { class: `fill ${value < 0 ? "negative" : ""}` });
     fill.style.width = `${(Math.abs(value) / reach) * (most ? 100 : 50)}%`;
     if (!most) fill.style.marginLeft = `${50 - (value < 0 ? (Math.abs(value) / reach) * 50 : 0)}%`;
-    return row(`key ${one.j}`, one.word, el("span", { class: "bar-room" }, el("span", { class: "track" }, fill), el("span", { class: "figure", text: words(one) })));
+    return row(
+      `key ${one.j}`,
+      one.word,
+      el(
+        "span",
+        { class: "bar-room" },
+        el("span", { class: "track" }, fill),
+        el("span", { class: "figure", text: words(one) }),
+      ),
+    );
   });
 }
 
 function largest(lists) {
   let most = 0;
-  for (const list of lists) for (const value of list ?? []) if (Number.isFinite(value) && Math.abs(value) > most) most = Math.abs(value);
+  for (const list of lists)
+    for (const value of list ?? []) if (Number.isFinite(value) && Math.abs(value) > most) most = Math.abs(value);
   return most || 1;
 }
 

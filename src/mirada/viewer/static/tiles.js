@@ -37,9 +37,15 @@ export class Tiles {
     while (this.running < 4 && this.waiting.length > 0) {
       const tile = this.waiting.pop();
       this.running++;
-      tile.head.tile(tile.cell, tile.r, tile.c)
-        .then((found) => Object.assign(tile, found ? { state: "there", ...found } : { state: "absent" }),
-          (error) => { tile.state = "absent"; this.onerror(error); })
+      tile.head
+        .tile(tile.cell, tile.r, tile.c)
+        .then(
+          (found) => Object.assign(tile, found ? { state: "there", ...found } : { state: "absent" }),
+          (error) => {
+            tile.state = "absent";
+            this.onerror(error);
+          },
+        )
         .finally(() => {
           this.running--;
           this.onload(tile);
@@ -72,7 +78,9 @@ export class Tiles {
       }
     }
     tile.canvas ??= el("canvas", { width: tile.columns, height: tile.rows });
-    tile.canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), tile.columns, tile.rows), 0, 0);
+    tile.canvas
+      .getContext("2d")
+      .putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), tile.columns, tile.rows), 0, 0);
     tile.look = look.key;
     return tile.canvas;
   }

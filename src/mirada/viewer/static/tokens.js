@@ -20,12 +20,34 @@ class TokensView {
     this.form = null;
     this.flow = el("div", { class: "text" });
     this.behind = el("canvas", { class: "behind", aria: { hidden: "true" } });
-    this.scroller = el("div", { class: "text-scroll", tabIndex: 0, role: "listbox", aria: { label: "Tokens", multiselectable: "false" } }, el("div", { class: "behind-holder" }, this.behind), this.flow);
-    this.details = el("div", { class: "details", role: "group", aria: { label: "Where the token looks, and who looks at it" } });
-    this.formChoice = choice("Form", [["text", "text"], ["columns", "two columns"]], "text", (form) => this.build(form));
+    this.scroller = el(
+      "div",
+      { class: "text-scroll", tabIndex: 0, role: "listbox", aria: { label: "Tokens", multiselectable: "false" } },
+      el("div", { class: "behind-holder" }, this.behind),
+      this.flow,
+    );
+    this.details = el("div", {
+      class: "details",
+      role: "group",
+      aria: { label: "Where the token looks, and who looks at it" },
+    });
+    this.formChoice = choice(
+      "Form",
+      [
+        ["text", "text"],
+        ["columns", "two columns"],
+      ],
+      "text",
+      (form) => this.build(form),
+    );
     this.hint = el("span", { class: "soft", text: "Point at a token. Click holds it, Escape lets go." });
     this.legend = el("span", { class: "legend" });
-    this.element = el("div", { class: "view tokens" }, el("div", { class: "bar" }, this.formChoice, this.hint, this.legend), el("div", { class: "split" }, this.scroller, this.details));
+    this.element = el(
+      "div",
+      { class: "view tokens" },
+      el("div", { class: "bar" }, this.formChoice, this.hint, this.legend),
+      el("div", { class: "split" }, this.scroller, this.details),
+    );
     this.redraw = framed(() => this.paint());
     this.listen();
     this.build();
@@ -48,10 +70,20 @@ class TokensView {
     select.disabled = !one;
     this.queries = this.spans("query", this.eye.words(asking));
     this.keys = this.form === "text" ? this.queries : this.spans("key", this.eye.words(asked));
-    const column = (name, spans) => el("div", { class: "column", role: "group", aria: { label: name } }, el(this.eye.heading, { text: name, aria: { hidden: "true" } }), ...spans);
+    const column = (name, spans) =>
+      el(
+        "div",
+        { class: "column", role: "group", aria: { label: name } },
+        el(this.eye.heading, { text: name, aria: { hidden: "true" } }),
+        ...spans,
+      );
     this.flow.className = `text ${this.form}`;
     this.flow.dir = this.form === "text" && fromRightToLeft(this.eye.words(asking)) ? "rtl" : "ltr";
-    this.flow.replaceChildren(...(this.form === "text" ? this.queries : [column("queries look", this.queries), column("keys are looked at", this.keys)]));
+    this.flow.replaceChildren(
+      ...(this.form === "text"
+        ? this.queries
+        : [column("queries look", this.queries), column("keys are looked at", this.keys)]),
+    );
     this.locked = null;
     this.measure();
     this.point({ side: "query", at: clamp(this.eye.state.get("query"), 0, this.queries.length - 1) });
@@ -59,17 +91,28 @@ class TokensView {
 
   spans(side, words) {
     const id = this.eye.id;
-    return words.map((word, at) => el("span", {
-      class: /^\s*$/.test(word) ? "token blank" : "token", dir: "auto", role: "option", id: `${id}-${side}-${at}`,
-      text: wordOf(word, 200), aria: { selected: "false" },
-    }));
+    return words.map((word, at) =>
+      el("span", {
+        class: /^\s*$/.test(word) ? "token blank" : "token",
+        dir: "auto",
+        role: "option",
+        id: `${id}-${side}-${at}`,
+        text: wordOf(word, 200),
+        aria: { selected: "false" },
+      }),
+    );
   }
 
   /** Where every token lies: read once, so that pointing needs no layout. */
   measure() {
     if (this.scroller.clientWidth === 0) return;
     const { offsetLeft: left, offsetTop: top } = this.flow;
-    const box = (span) => ({ x: left + span.offsetLeft, y: top + span.offsetTop, width: span.offsetWidth, height: span.offsetHeight });
+    const box = (span) => ({
+      x: left + span.offsetLeft,
+      y: top + span.offsetTop,
+      width: span.offsetWidth,
+      height: span.offsetHeight,
+    });
     this.queryBoxes = this.queries.map(box);
     this.keyBoxes = this.form === "text" ? this.queryBoxes : this.keys.map(box);
     this.redraw();
@@ -90,7 +133,8 @@ class TokensView {
     });
     this.flow.addEventListener("click", (event) => {
       const place = placeOf(event);
-      if (place) this.lock(this.locked && this.locked.at === place.at && this.locked.side === place.side ? null : place);
+      if (place)
+        this.lock(this.locked && this.locked.at === place.at && this.locked.side === place.side ? null : place);
     });
     this.scroller.addEventListener("scroll", this.redraw);
     this.scroller.addEventListener("keydown", (event) => this.key(event));
@@ -99,7 +143,14 @@ class TokensView {
   key(event) {
     const { side, at } = this.pointed;
     const onward = this.flow.dir === "rtl" ? -1 : 1;
-    const step = { ArrowRight: onward, ArrowLeft: -onward, ArrowDown: this.below(1), ArrowUp: this.below(-1), Home: -at, End: 1e9 }[event.key];
+    const step = {
+      ArrowRight: onward,
+      ArrowLeft: -onward,
+      ArrowDown: this.below(1),
+      ArrowUp: this.below(-1),
+      Home: -at,
+      End: 1e9,
+    }[event.key];
     if (event.key === "Enter" || event.key === " ") this.lock(this.locked ? null : this.pointed);
     else if (event.key === "Escape") this.lock(null);
     else if (event.key === "Tab" || step === undefined) return;
@@ -126,7 +177,8 @@ class TokensView {
     for (let n = at + direction; n >= 0 && n < this.queryBoxes.length; n += direction) {
       const box = this.queryBoxes[n];
       if (Math.abs(box.y - here.y) > here.height * 2.2) break;
-      if (box.y !== here.y && (best === at || Math.abs(box.x - here.x) < Math.abs(this.queryBoxes[best].x - here.x))) best = n;
+      if (box.y !== here.y && (best === at || Math.abs(box.x - here.x) < Math.abs(this.queryBoxes[best].x - here.x)))
+        best = n;
     }
     return best - at;
   }
@@ -176,7 +228,12 @@ class TokensView {
   }
 
   without() {
-    this.details.replaceChildren(el("p", { class: "soft", text: `This page's detail ends at ${this.layer.about.cell} tokens a cell: it has no single weights. Save it with a larger budget, or look at it live.` }));
+    this.details.replaceChildren(
+      el("p", {
+        class: "soft",
+        text: `This page's detail ends at ${this.layer.about.cell} tokens a cell: it has no single weights. Save it with a larger budget, or look at it live.`,
+      }),
+    );
   }
 
   // --- showing ---
@@ -207,26 +264,63 @@ class TokensView {
       tick.style.left = `${100 * weight}%`;
       return tick;
     });
-    const says = heads.length === 1 ? `weight in head ${heads[0]}` : `mean weight of ${heads.length} heads; below each word, a stripe a head`;
-    this.legend.replaceChildren(el("span", { class: "scale", role: "img", aria: { label: `Colour scale from 0 to 100 %: ${says}` } }, ramp, ...ticks), el("span", { class: "soft", text: says }));
+    const says =
+      heads.length === 1
+        ? `weight in head ${heads[0]}`
+        : `mean weight of ${heads.length} heads; below each word, a stripe a head`;
+    this.legend.replaceChildren(
+      el(
+        "span",
+        { class: "scale", role: "img", aria: { label: `Colour scale from 0 to 100 %: ${says}` } },
+        ramp,
+        ...ticks,
+      ),
+      el("span", { class: "soft", text: says }),
+    );
   }
 
   /** The strongest, in words and numbers. */
   list(heads) {
     const { pointed } = this;
     const of = heads === 1 ? "" : `mean of ${heads} heads`;
-    const one = (side, words) => ({ at, weight, colour }) => {
-      const swatch = el("span", { class: "swatch" });
-      swatch.style.backgroundColor = css(colour);
-      const go = () => this.walk(side, at);
-      return el("li", {}, el("button", { type: "button", on: { click: go } }, swatch, el("bdi", { class: "listed", text: wordOf(words[at], 60) }), el("span", { class: "soft", text: `${at}` }), el("span", { class: "figure", text: percent(weight) })));
-    };
+    const one =
+      (side, words) =>
+      ({ at, weight, colour }) => {
+        const swatch = el("span", { class: "swatch" });
+        swatch.style.backgroundColor = css(colour);
+        const go = () => this.walk(side, at);
+        return el(
+          "li",
+          {},
+          el(
+            "button",
+            { type: "button", on: { click: go } },
+            swatch,
+            el("bdi", { class: "listed", text: wordOf(words[at], 60) }),
+            el("span", { class: "soft", text: `${at}` }),
+            el("span", { class: "figure", text: percent(weight) }),
+          ),
+        );
+      };
     const [asking, asked] = [this.eye.words(this.layer.about.query_words), this.eye.words(this.layer.about.key_words)];
     const word = (pointed.side === "query" ? asking : asked)[pointed.at];
-    const part = (title, found, side, words) => found && [el(this.eye.heading, { text: title }), ...without(found), el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words)))];
+    const part = (title, found, side, words) =>
+      found && [
+        el(this.eye.heading, { text: title }),
+        ...without(found),
+        el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words))),
+      ];
     const focused = this.details.contains(this.element.getRootNode().activeElement);
     this.details.replaceChildren(
-      el("p", { class: "pointed" }, el("bdi", { text: wordOf(word, 2000) }), el("span", { class: "soft", text: ` ${pointed.side} ${pointed.at}${word.length > 2000 ? `, ${word.length.toLocaleString("en")} characters` : ""}` })),
+      el(
+        "p",
+        { class: "pointed" },
+        el("bdi", { text: wordOf(word, 2000) }),
+        el("span", {
+          class: "soft",
+          text: ` ${pointed.side} ${pointed.at}${word.length > 2000 ? `, ${word.length.toLocaleString("en")} characters` : ""}`,
+        }),
+      ),
       el("p", { class: "soft", text: of }),
       ...(part("looks at", this.looks, this.form === "text" ? "query" : "key", asked) ?? []),
       ...(part("is looked at by", this.lookers, "query", asking) ?? []),
@@ -288,7 +382,12 @@ class TokensView {
       const share = Math.sqrt(this.lookers.mean[at]);
       if (share < FAINTEST) return;
       context.fillStyle = css(warmBytes, 0.25 + 0.75 * share);
-      context.fillRect(box.x, box.y + box.height + (this.looks?.parts.length > 1 ? STRIPES : 0), box.width, 1 + 3 * share);
+      context.fillRect(
+        box.x,
+        box.y + box.height + (this.looks?.parts.length > 1 ? STRIPES : 0),
+        box.width,
+        1 + 3 * share,
+      );
     });
   }
 
@@ -299,7 +398,16 @@ class TokensView {
       if (this.keyBoxes[at] !== here) oneLine(context, here, this.keyBoxes[at], colour, Math.sqrt(weight), columns, []);
     }
     for (const { at, weight, colour } of this.lookers?.strongest ?? []) {
-      if (this.queryBoxes[at] !== here) oneLine(context, this.queryBoxes[at], here, columns ? colour : warmBytes, Math.sqrt(weight), columns, columns ? [] : [3, 3]);
+      if (this.queryBoxes[at] !== here)
+        oneLine(
+          context,
+          this.queryBoxes[at],
+          here,
+          columns ? colour : warmBytes,
+          Math.sqrt(weight),
+          columns,
+          columns ? [] : [3, 3],
+        );
     }
   }
 
@@ -314,7 +422,10 @@ class TokensView {
 
   /** Another view has moved the query or the key: turns to it. */
   follow(changed) {
-    for (const [side, spans] of [["query", this.queries], ["key", this.keys]]) {
+    for (const [side, spans] of [
+      ["query", this.queries],
+      ["key", this.keys],
+    ]) {
       if (!changed.has(side) || (side === "key" && this.pointed.side !== "key")) continue;
       const place = { side, at: clamp(this.eye.state.get(side), 0, spans.length - 1) };
       if (this.pointed.side === side && this.pointed.at === place.at) continue;
@@ -355,8 +466,11 @@ function oneLine(context, from, to, colour, share, columns, dashes) {
 
 /** Why a list of the strongest may be empty or short. */
 function without({ mean }) {
-  if (!mean.every(Number.isFinite)) return [el("p", { class: "soft", text: "Weights here are not finite (NaN or infinite)." })];
-  return mean.some((weight) => weight > 0) ? [] : [el("p", { class: "soft", text: "None: every weight is 0, as where a mask hides all keys." })];
+  if (!mean.every(Number.isFinite))
+    return [el("p", { class: "soft", text: "Weights here are not finite (NaN or infinite)." })];
+  return mean.some((weight) => weight > 0)
+    ? []
+    : [el("p", { class: "soft", text: "None: every weight is 0, as where a mask hides all keys." })];
 }
 
 /** The mean over heads, every head's part, and the strongest places; a place has the colour of the head that leads there. */
@@ -367,7 +481,14 @@ function strongest(parts, colours, colour) {
   let most = 0;
   for (const weight of mean) if (weight > most) most = weight;
   const leader = (at) => colours[parts.reduce((best, part, n) => (part[at] > parts[best][at] ? n : best), 0)];
-  return { mean, most, parts, colours, colour, strongest: best(mean, LINES).map((at) => ({ at, weight: mean[at], colour: leader(at) })) };
+  return {
+    mean,
+    most,
+    parts,
+    colours,
+    colour,
+    strongest: best(mean, LINES).map((at) => ({ at, weight: mean[at], colour: leader(at) })),
+  };
 }
 
 /** The places of the largest values, largest first; none that is 0. */

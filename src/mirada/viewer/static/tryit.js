@@ -5,10 +5,15 @@ import { button, clamp, el, number, percent } from "./dom.js";
 const KINDS = { draw: drawTrial, digits: digitsTrial, corners: cornersTrial, matrix: matrixTrial };
 
 export function tryView(eye) {
-  const trials = Object.entries(eye.about.trials).filter(([, { kind }]) => KINDS[kind]).map(([name, about]) => {
-    const send = latest((given, signal) => eye.ask(name, given, { json: true, post: true, signal }), (error) => eye.say(error.message));
-    return KINDS[about.kind](eye, about, send);
-  });
+  const trials = Object.entries(eye.about.trials)
+    .filter(([, { kind }]) => KINDS[kind])
+    .map(([name, about]) => {
+      const send = latest(
+        (given, signal) => eye.ask(name, given, { json: true, post: true, signal }),
+        (error) => eye.say(error.message),
+      );
+      return KINDS[about.kind](eye, about, send);
+    });
   return {
     element: el("div", { class: "view tryit" }, ...trials.map((one) => one.element)),
     update(changed) {
@@ -43,14 +48,29 @@ function drawTrial(eye, about, send) {
   const [height, width] = about.size;
   const pixels = new Uint8Array(height * width);
   let [query, result] = [0, null];
-  const paper = el("canvas", { class: "paper", width, height, tabIndex: 0, role: "application", aria: { label: "Draw here with the pointer; with the keyboard: arrows move, space draws" } });
-  const looks = el("canvas", { class: "paper", width, height, tabIndex: 0, role: "application", aria: { label: "Where the chosen patch looks: arrow keys choose another" } });
+  const paper = el("canvas", {
+    class: "paper",
+    width,
+    height,
+    tabIndex: 0,
+    role: "application",
+    aria: { label: "Draw here with the pointer; with the keyboard: arrows move, space draws" },
+  });
+  const looks = el("canvas", {
+    class: "paper",
+    width,
+    height,
+    tabIndex: 0,
+    role: "application",
+    aria: { label: "Where the chosen patch looks: arrow keys choose another" },
+  });
   const bars = el("div", { class: "class-bars", role: "status" });
   const cursor = { x: Math.floor(width / 2), y: Math.floor(height / 2) };
   const paint = () => {
     paintDrawing(paper, pixels, null, about, query, eye);
     // Drawing by keyboard needs a visible cursor.
-    if (paper.matches(":focus-visible")) outline(paper, cursor.x, cursor.y, paper.width / width, paper.height / height, eye);
+    if (paper.matches(":focus-visible"))
+      outline(paper, cursor.x, cursor.y, paper.width / width, paper.height / height, eye);
   };
   for (const name of ["focus", "blur"]) paper.addEventListener(name, paint);
   const again = () => {
@@ -59,7 +79,10 @@ function drawTrial(eye, about, send) {
   };
   const changed = () => {
     paint();
-    send({ pixels: [...pixels], query }, (found) => { result = found; again(); });
+    send({ pixels: [...pixels], query }, (found) => {
+      result = found;
+      again();
+    });
   };
   const choose = (at) => {
     if (at === query) return;
@@ -68,20 +91,37 @@ function drawTrial(eye, about, send) {
   };
   drawing(paper, pixels, about.size, cursor, changed);
   if (about.grid) choosing(looks, about.grid, () => query, choose);
-  const fill = (values) => () => { pixels.set(values); changed(); };
-  const tools = el("span", { class: "group" }, button("Clear", fill(new Array(pixels.length).fill(0))), button("An example", fill(about.example)));
+  const fill = (values) => () => {
+    pixels.set(values);
+    changed();
+  };
+  const tools = el(
+    "span",
+    { class: "group" },
+    button("Clear", fill(new Array(pixels.length).fill(0))),
+    button("An example", fill(about.example)),
+  );
   pixels.set(about.example);
   changed();
   const part = (title, ...inside) => el("section", { class: "try-part" }, el(eye.heading, { text: title }), ...inside);
-  const element = el("div", { class: "try-row" }, part("Draw a digit", paper, tools), about.grid ? part("Where a patch looks: point at one", looks) : null, part("What it is", bars));
+  const element = el(
+    "div",
+    { class: "try-row" },
+    part("Draw a digit", paper, tools),
+    about.grid ? part("Where a patch looks: point at one", looks) : null,
+    part("What it is", bars),
+  );
   return { element, again };
 }
 
 /** A patch is chosen by pointing at it, or by arrow keys. */
 function choosing(canvas, [rows, columns], chosen, choose) {
-  for (const name of ["pointermove", "pointerdown"]) canvas.addEventListener(name, (event) => choose(patchAt(event, canvas, [rows, columns])));
+  for (const name of ["pointermove", "pointerdown"])
+    canvas.addEventListener(name, (event) => choose(patchAt(event, canvas, [rows, columns])));
   canvas.addEventListener("keydown", (event) => {
-    const [across, down] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
+    const [across, down] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
+      event.key
+    ] ?? [0, 0];
     if (!across && !down) return;
     event.preventDefault();
     event.stopPropagation();
@@ -105,7 +145,10 @@ function drawing(paper, pixels, size, cursor, changed) {
   };
   const pointOf = (event) => {
     const box = paper.getBoundingClientRect();
-    return { x: ((event.clientX - box.left) / box.width) * width, y: ((event.clientY - box.top) / box.height) * height };
+    return {
+      x: ((event.clientX - box.left) / box.width) * width,
+      y: ((event.clientY - box.top) / box.height) * height,
+    };
   };
   paper.addEventListener("pointerdown", (event) => {
     paper.setPointerCapture(event.pointerId);
@@ -117,14 +160,22 @@ function drawing(paper, pixels, size, cursor, changed) {
     if (!before) return;
     const point = pointOf(event);
     const steps = Math.ceil(Math.hypot(point.x - before.x, point.y - before.y) * 3);
-    for (let n = 1; n <= steps; n++) dab(before.x + ((point.x - before.x) * n) / steps, before.y + ((point.y - before.y) * n) / steps);
+    for (let n = 1; n <= steps; n++)
+      dab(before.x + ((point.x - before.x) * n) / steps, before.y + ((point.y - before.y) * n) / steps);
     before = point;
     changed();
   });
-  for (const name of ["pointerup", "pointercancel"]) paper.addEventListener(name, () => { before = null; });
+  for (const name of ["pointerup", "pointercancel"])
+    paper.addEventListener(name, () => {
+      before = null;
+    });
   paper.addEventListener("keydown", (event) => {
     const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (move) Object.assign(cursor, { x: clamp(cursor.x + move[0], 0, width - 1), y: clamp(cursor.y + move[1], 0, height - 1) });
+    if (move)
+      Object.assign(cursor, {
+        x: clamp(cursor.x + move[0], 0, width - 1),
+        y: clamp(cursor.y + move[1], 0, height - 1),
+      });
     if (move || event.key === " ") {
       if (event.key === " " || event.shiftKey) dab(cursor.x + 0.5, cursor.y + 0.5);
       event.preventDefault();
@@ -153,7 +204,15 @@ function paintDrawing(canvas, pixels, weights, { size: [height, width], grid }, 
   const dot = 16;
   Object.assign(canvas, { width: width * dot, height: height * dot });
   const context = canvas.getContext("2d");
-  const [paper, ink] = eye.dark() ? [[24, 32, 39], [231, 234, 236]] : [[255, 255, 255], [29, 42, 53]];
+  const [paper, ink] = eye.dark()
+    ? [
+        [24, 32, 39],
+        [231, 234, 236],
+      ]
+    : [
+        [255, 255, 255],
+        [29, 42, 53],
+      ];
   pixels.forEach((value, n) => {
     const mix = paper.map((from, part) => Math.round(from + ((ink[part] - from) * value) / 255));
     context.fillStyle = `rgb(${mix.join(" ")})`;
@@ -175,17 +234,31 @@ function paintDrawing(canvas, pixels, weights, { size: [height, width], grid }, 
 function showDrawing(looks, bars, pixels, result, about, query, eye) {
   if (about.grid) paintDrawing(looks, pixels, result.looks, about, query, eye);
   const best = result.probabilities.indexOf(Math.max(...result.probabilities));
-  bars.replaceChildren(...result.probabilities.map((share, n) => {
-    const fill = el("span", { class: "fill" });
-    fill.style.width = `${100 * share}%`;
-    return el("div", { class: `class-bar ${n === best ? "best" : ""}` }, el("bdi", { text: about.classes[n] }), el("span", { class: "track" }, fill), el("span", { class: "figure", text: percent(share) }));
-  }));
+  bars.replaceChildren(
+    ...result.probabilities.map((share, n) => {
+      const fill = el("span", { class: "fill" });
+      fill.style.width = `${100 * share}%`;
+      return el(
+        "div",
+        { class: `class-bar ${n === best ? "best" : ""}` },
+        el("bdi", { text: about.classes[n] }),
+        el("span", { class: "track" }, fill),
+        el("span", { class: "figure", text: percent(share) }),
+      );
+    }),
+  );
 }
 
 // --- type ten digits ---
 
 function digitsTrial(eye, about, send) {
-  const input = el("input", { class: "digits-input", value: about.example, maxLength: about.count, inputMode: "numeric", aria: { label: `${about.count} digits` } });
+  const input = el("input", {
+    class: "digits-input",
+    value: about.example,
+    maxLength: about.count,
+    inputMode: "numeric",
+    aria: { label: `${about.count} digits` },
+  });
   const cells = el("div", { class: "digit-cells", role: "status" });
   let result = null;
   const again = () => result && showDigits(cells, result, about, eye);
@@ -195,23 +268,46 @@ function digitsTrial(eye, about, send) {
       return;
     }
     const digits = input.value;
-    send({ digits }, (found) => { result = { ...found, digits }; again(); });
+    send({ digits }, (found) => {
+      result = { ...found, digits };
+      again();
+    });
   };
   input.addEventListener("input", changed);
   changed();
-  return { element: el("section", { class: "try-part" }, el(eye.heading, { text: `Type ${about.count} digits: ${about.question}` }), input, cells), again };
+  return {
+    element: el(
+      "section",
+      { class: "try-part" },
+      el(eye.heading, { text: `Type ${about.count} digits: ${about.question}` }),
+      input,
+      cells,
+    ),
+    again,
+  };
 }
 
 function showDigits(cells, { digits, weights, probability }, about, eye) {
   const most = Math.max(...weights);
   const each = [...digits].map((digit, n) => {
     const share = weights[n] / most;
-    const cell = el("div", { class: "digit-cell" }, el("strong", { text: digit }), el("span", { class: "figure", text: percent(weights[n]) }));
+    const cell = el(
+      "div",
+      { class: "digit-cell" },
+      el("strong", { text: digit }),
+      el("span", { class: "figure", text: percent(weights[n]) }),
+    );
     cell.style.backgroundColor = scaleColour(share, eye.dark());
     cell.style.color = inkOnScale(share, eye.dark());
     return cell;
   });
-  cells.replaceChildren(el("div", { class: "digit-row" }, ...each), el("p", { class: "verdict", text: `${about.question} ${probability > 0.5 ? "yes" : "no"}, probability ${number(probability, 3)}` }));
+  cells.replaceChildren(
+    el("div", { class: "digit-row" }, ...each),
+    el("p", {
+      class: "verdict",
+      text: `${about.question} ${probability > 0.5 ? "yes" : "no"}, probability ${number(probability, 3)}`,
+    }),
+  );
 }
 
 // --- drag two corners ---
@@ -220,7 +316,12 @@ const REACH = 1.7;
 
 function cornersTrial(eye, about, send) {
   const points = about.example.map((point) => [...point]);
-  const canvas = el("canvas", { class: "square", tabIndex: 0, role: "application", aria: { label: "Drag the first two corners; with the keyboard: 1 or 2 chooses, arrows move" } });
+  const canvas = el("canvas", {
+    class: "square",
+    tabIndex: 0,
+    role: "application",
+    aria: { label: "Drag the first two corners; with the keyboard: 1 or 2 chooses, arrows move" },
+  });
   const words = el("div", { class: "finished", role: "status" });
   let [result, held, chosen] = [null, null, 0];
   const again = () => {
@@ -229,11 +330,17 @@ function cornersTrial(eye, about, send) {
   };
   const changed = () => {
     again();
-    send({ points }, (found) => { result = found; again(); });
+    send({ points }, (found) => {
+      result = found;
+      again();
+    });
   };
   const place = (event) => {
     const box = canvas.getBoundingClientRect();
-    return [(((event.clientX - box.left) / box.width) * 2 - 1) * REACH, (1 - ((event.clientY - box.top) / box.height) * 2) * REACH];
+    return [
+      (((event.clientX - box.left) / box.width) * 2 - 1) * REACH,
+      (1 - ((event.clientY - box.top) / box.height) * 2) * REACH,
+    ];
   };
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
@@ -248,7 +355,10 @@ function cornersTrial(eye, about, send) {
     points[held] = place(event).map((value) => clamp(value, -REACH, REACH));
     changed();
   });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { held = null; });
+  for (const name of ["pointerup", "pointercancel"])
+    canvas.addEventListener(name, () => {
+      held = null;
+    });
   canvas.addEventListener("keydown", (event) => {
     const move = { ArrowLeft: [-0.05, 0], ArrowRight: [0.05, 0], ArrowUp: [0, 0.05], ArrowDown: [0, -0.05] }[event.key];
     if (event.key === "1" || event.key === "2") chosen = Number(event.key) - 1;
@@ -259,7 +369,15 @@ function cornersTrial(eye, about, send) {
     changed();
   });
   changed();
-  return { element: el("div", { class: "try-row" }, el("section", { class: "try-part" }, el(eye.heading, { text: "Drag the two filled corners" }), canvas), el("section", { class: "try-part" }, el(eye.heading, { text: "The decoder goes on" }), words)), again };
+  return {
+    element: el(
+      "div",
+      { class: "try-row" },
+      el("section", { class: "try-part" }, el(eye.heading, { text: "Drag the two filled corners" }), canvas),
+      el("section", { class: "try-part" }, el(eye.heading, { text: "The decoder goes on" }), words),
+    ),
+    again,
+  };
 }
 
 function modelColour(n, eye) {
@@ -294,7 +412,12 @@ function paintSquare(canvas, points, result, chosen, eye) {
     const [x, y] = at(point);
     context.fillText(label, x + 12, y - 8);
   };
-  [[-1, -1], [-1, 1], [1, 1], [1, -1]].forEach((corner, n, all) => line(corner, all[(n + 1) % 4], ink.line, [4, 4]));
+  [
+    [-1, -1],
+    [-1, 1],
+    [1, 1],
+    [1, -1],
+  ].forEach((corner, n, all) => line(corner, all[(n + 1) % 4], ink.line, [4, 4]));
   result?.finished.forEach((one, n) => {
     const colour = modelColour(n, eye);
     line(points[1], one.points[0], colour);
@@ -309,8 +432,18 @@ function finishedWords(one, n, eye) {
   const title = el("p", { class: "verdict", text: one.name });
   title.style.color = modelColour(n, eye);
   const point = ([x, y]) => `(${number(x, 2)}, ${number(y, 2)})`;
-  const looks = (step) => (one.weights ? `, looks ${one.weights[step].map((weight, key) => `${percent(weight)} at ${key + 1}`).join(" and ")}` : "");
-  return el("div", {}, title, ...one.points.map((place, step) => el("p", { class: "figure", text: `corner ${step + 3}: ${point(place)}${looks(step)}` })));
+  const looks = (step) =>
+    one.weights
+      ? `, looks ${one.weights[step].map((weight, key) => `${percent(weight)} at ${key + 1}`).join(" and ")}`
+      : "";
+  return el(
+    "div",
+    {},
+    title,
+    ...one.points.map((place, step) =>
+      el("p", { class: "figure", text: `corner ${step + 3}: ${point(place)}${looks(step)}` }),
+    ),
+  );
 }
 
 // --- edit the matrix and its mask ---
@@ -321,35 +454,126 @@ function matrixTrial(eye, about, send) {
   const mask = matrix.map(() => new Array(size).fill(1));
   let [scale, result] = [1, null];
   const out = el("div", { class: "try-row" });
-  const again = () => result && out.replaceChildren(heatTable("scores  QKᵀ", result.scores, eye), heatTable("masked", result.masked, eye), heatTable("weights", result.weights, eye), heatTable("context", result.context, eye));
-  const changed = () => send({ matrix, mask, scale }, (found) => { result = found; again(); });
-  const cell = (i, j) => el("input", { type: "number", step: "0.01", value: matrix[i][j].toFixed(2), aria: { label: `row ${i + 1}, feature ${j + 1}` }, on: { input: (event) => { matrix[i][j] = Number(event.target.value) || 0; changed(); } } });
+  const again = () =>
+    result &&
+    out.replaceChildren(
+      heatTable("scores  QKᵀ", result.scores, eye),
+      heatTable("masked", result.masked, eye),
+      heatTable("weights", result.weights, eye),
+      heatTable("context", result.context, eye),
+    );
+  const changed = () =>
+    send({ matrix, mask, scale }, (found) => {
+      result = found;
+      again();
+    });
+  const cell = (i, j) =>
+    el("input", {
+      type: "number",
+      step: "0.01",
+      value: matrix[i][j].toFixed(2),
+      aria: { label: `row ${i + 1}, feature ${j + 1}` },
+      on: {
+        input: (event) => {
+          matrix[i][j] = Number(event.target.value) || 0;
+          changed();
+        },
+      },
+    });
   const inputs = el("div", { class: "matrix-input" }, ...matrix.flatMap((row, i) => row.map((_, j) => cell(i, j))));
   inputs.style.gridTemplateColumns = `repeat(${matrix[0].length}, 4.6em)`;
-  const eyes = mask.map((row, i) => row.map((_, j) => button("", () => { mask[i][j] = 1 - mask[i][j]; drawMask(); changed(); }, { class: "mask-cell", aria: { label: `query ${i + 1} may look at key ${j + 1}` } })));
-  const drawMask = () => eyes.forEach((row, i) => row.forEach((one, j) => one.setAttribute("aria-pressed", String(Boolean(mask[i][j])))));
-  const preset = (words, rule) => button(words, () => { mask.forEach((row, i) => row.forEach((_, j) => { row[j] = rule(i, j) ? 1 : 0; })); drawMask(); changed(); });
-  const presets = el("span", { class: "group" }, preset("all", () => true), preset("padding", (i, j) => j < size - 1), preset("no peek", (i, j) => j <= i), preset("both", (i, j) => j <= i && j < size - 1));
-  const scaleInput = el("input", { type: "number", step: "0.1", value: scale, on: { input: (event) => { scale = Number(event.target.value) || 0; changed(); } } });
+  const eyes = mask.map((row, i) =>
+    row.map((_, j) =>
+      button(
+        "",
+        () => {
+          mask[i][j] = 1 - mask[i][j];
+          drawMask();
+          changed();
+        },
+        { class: "mask-cell", aria: { label: `query ${i + 1} may look at key ${j + 1}` } },
+      ),
+    ),
+  );
+  const drawMask = () =>
+    eyes.forEach((row, i) => row.forEach((one, j) => one.setAttribute("aria-pressed", String(Boolean(mask[i][j])))));
+  const preset = (words, rule) =>
+    button(words, () => {
+      mask.forEach((row, i) =>
+        row.forEach((_, j) => {
+          row[j] = rule(i, j) ? 1 : 0;
+        }),
+      );
+      drawMask();
+      changed();
+    });
+  const presets = el(
+    "span",
+    { class: "group" },
+    preset("all", () => true),
+    preset("padding", (_i, j) => j < size - 1),
+    preset("no peek", (i, j) => j <= i),
+    preset("both", (i, j) => j <= i && j < size - 1),
+  );
+  const scaleInput = el("input", {
+    type: "number",
+    step: "0.1",
+    value: scale,
+    on: {
+      input: (event) => {
+        scale = Number(event.target.value) || 0;
+        changed();
+      },
+    },
+  });
   const grid = el("div", { class: "mask-input" }, ...eyes.flat());
   grid.style.gridTemplateColumns = `repeat(${size}, 30px)`;
   drawMask();
   changed();
   const part = (title, ...inside) => el("section", { class: "try-part" }, el(eye.heading, { text: title }), ...inside);
-  return { element: el("div", {}, el("div", { class: "try-row" }, part("The matrix: query, key and value at once", inputs), part("Who may look at whom", grid, presets, el("label", { class: "choice" }, el("span", { text: "scale" }), scaleInput))), out), again };
+  return {
+    element: el(
+      "div",
+      {},
+      el(
+        "div",
+        { class: "try-row" },
+        part("The matrix: query, key and value at once", inputs),
+        part(
+          "Who may look at whom",
+          grid,
+          presets,
+          el("label", { class: "choice" }, el("span", { text: "scale" }), scaleInput),
+        ),
+      ),
+      out,
+    ),
+    again,
+  };
 }
 
 function heatTable(title, rows, eye) {
   const finite = rows.flat().filter((value) => value !== null);
   const [least, most] = [Math.min(0, ...finite), Math.max(...finite, 1e-9)];
-  const cells = rows.map((row) => el("tr", {}, ...row.map((value) => {
-    const share = value === null ? 0 : (value - least) / (most - least);
-    const cell = el("td", { class: "figure", text: value === null ? "−∞" : number(value, 4) });
-    if (value !== null) {
-      cell.style.backgroundColor = scaleColour(share, eye.dark());
-      cell.style.color = inkOnScale(share, eye.dark());
-    }
-    return cell;
-  })));
-  return el("section", { class: "try-part" }, el(eye.heading, { text: title }), el("table", { class: "heat-table", role: "status" }, el("tbody", {}, ...cells)));
+  const cells = rows.map((row) =>
+    el(
+      "tr",
+      {},
+      ...row.map((value) => {
+        const share = value === null ? 0 : (value - least) / (most - least);
+        const cell = el("td", { class: "figure", text: value === null ? "−∞" : number(value, 4) });
+        if (value !== null) {
+          cell.style.backgroundColor = scaleColour(share, eye.dark());
+          cell.style.color = inkOnScale(share, eye.dark());
+        }
+        return cell;
+      }),
+    ),
+  );
+  return el(
+    "section",
+    { class: "try-part" },
+    el(eye.heading, { text: title }),
+    el("table", { class: "heat-table", role: "status" }, el("tbody", {}, ...cells)),
+  );
 }
