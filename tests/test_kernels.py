@@ -12,7 +12,7 @@ import mirada
 import mirada.matrix as matrices
 import reference
 from mirada import AttentionMatrix, kernels, masks
-from mirada.kernels import Scores, banded, blocked, formed, fused, interpolated, moments, rowwise
+from mirada.kernels import Scores, banded, chebyshev, chunked, flash_cpu, formed, moments, rowwise
 from mirada.nn import SelfAttention
 
 
@@ -44,13 +44,13 @@ def problem(mask: masks.Mask | None, dtype: torch.dtype) -> tuple[Scores, Tensor
     return scores, value, reference.weights(query, key, visible.expand(2, 3, 300, 300), bias, 0.25)
 
 
-@pytest.mark.parametrize("kernel", [fused, blocked])
+@pytest.mark.parametrize("kernel", [flash_cpu, chunked])
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_fused_and_blocked_agree_with_float64(kernel, name: str, dtype: torch.dtype, monkeypatch):
+def test_flash_and_chunked_agree_with_float64(kernel, name: str, dtype: torch.dtype, monkeypatch):
     # Small bands, so that there are several.
-    monkeypatch.setattr(fused, "_ELEMENTS", 1 << 14)
-    monkeypatch.setattr(blocked, "ELEMENTS", 1 << 14)
+    monkeypatch.setattr(flash_cpu, "_ELEMENTS", 1 << 14)
+    monkeypatch.setattr(chunked, "ELEMENTS", 1 << 14)
     scores, value, weights = problem(MASKS[name], dtype)
     context, logsumexp = kernel.forward(scores, value)
     tolerance = {torch.bfloat16: 2e-2, torch.float32: 2e-6, torch.float64: 1e-14}[dtype]
@@ -96,7 +96,7 @@ def test_one_channel_interpolated_agrees_with_float64(spread: float, ink: str):
     if ink == "black or white":
         key = (torch.rand(4, 784, 1) < 0.2).float()
     query, key, value = (t.requires_grad_() for t in (query * spread, key, value))
-    context = interpolated.context(Scores(query, key, None, 1.0), value)
+    context = chebyshev.context(Scores(query, key, None, 1.0), value)
     assert context is not None
     exact_inputs = [t.detach().double().requires_grad_() for t in (query, key, value)]
     exact = torch.softmax(exact_inputs[0] @ exact_inputs[1].mT, -1) @ exact_inputs[2]
@@ -110,11 +110,11 @@ def test_one_channel_interpolated_agrees_with_float64(spread: float, ink: str):
 
 def test_one_channel_is_interpolated_only_where_it_pays_and_converges():
     many, few = torch.randn(784, 1), torch.randn(20, 1)
-    assert interpolated.context(Scores(many, many, None, 1.0), many) is not None
-    assert interpolated.context(Scores(few, many, None, 1.0), many) is None
-    assert interpolated.context(Scores(many, many * 1000, None, 1.0), many) is None
-    assert interpolated.context(Scores(many * torch.nan, many, None, 1.0), many) is None
-    assert interpolated.context(Scores(many.double(), many.double(), None, 1.0), many.double()) is None
+    assert chebyshev.context(Scores(many, many, None, 1.0), many) is not None
+    assert chebyshev.context(Scores(few, many, None, 1.0), many) is None
+    assert chebyshev.context(Scores(many, many * 1000, None, 1.0), many) is None
+    assert chebyshev.context(Scores(many * torch.nan, many, None, 1.0), many) is None
+    assert chebyshev.context(Scores(many.double(), many.double(), None, 1.0), many.double()) is None
     torch.testing.assert_close(AttentionMatrix(few, few) @ few, torch.softmax(few @ few.T, -1) @ few)
 
 
@@ -122,7 +122,7 @@ def test_one_channel_has_gradients_of_gradients():
     torch.manual_seed(0)
     given = [torch.randn(200, 1, requires_grad=True) for _ in range(3)]
     exact = [t.detach().double().requires_grad_() for t in given]
-    context = interpolated.context(Scores(given[0], given[1], None, 1.0), given[2])
+    context = chebyshev.context(Scores(given[0], given[1], None, 1.0), given[2])
     assert context is not None
     direction = torch.randn(200, 1)
     found = torch.autograd.grad(context, given, direction, create_graph=True)
@@ -195,20 +195,20 @@ def test_a_kernel_that_is_not_there_is_stood_in_for(monkeypatch):
     query, key, value = (torch.randn(2, 3, 5, 4) for _ in range(3))
     matrix = AttentionMatrix(query, key, masks.causal(5))
     expected = matrix @ value
-    assert matrix.explain().startswith("fused")
-    monkeypatch.setattr(fused, "available", lambda: False)
+    assert matrix.explain().startswith("flash_cpu")
+    monkeypatch.setattr(flash_cpu, "available", lambda: False)
     again = AttentionMatrix(query, key, masks.causal(5))
-    assert again.explain().startswith("blocked")
+    assert again.explain().startswith("chunked")
     torch.testing.assert_close(again @ value, expected)
 
 
 def test_the_kernel_is_said_with_its_reason():
     query, key = torch.randn(3, 4), torch.randn(5, 4)
-    assert AttentionMatrix(query, key).explain() == "fused: one pass, the matrix never formed"
+    assert AttentionMatrix(query, key).explain() == "flash_cpu: one pass, the matrix never formed"
     learned = torch.zeros(3, 5, requires_grad=True)
-    assert AttentionMatrix(query, key, learned).explain().startswith("plain: the mask is learned")
+    assert AttentionMatrix(query, key, learned).explain().startswith("reference: the mask is learned")
     assert "NaN" in AttentionMatrix(query, key * torch.nan, masks.sliding_window(1, 1, align="end")).explain()
-    assert AttentionMatrix(query, key[:0]).explain().startswith("plain: there is nothing")
+    assert AttentionMatrix(query, key[:0]).explain().startswith("reference: there is nothing")
 
 
 def test_a_learned_mask_gets_its_gradient():

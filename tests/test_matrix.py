@@ -78,7 +78,7 @@ def test_a_small_matrix_is_formed_outright_and_says_the_same():
     expected = [ask(large) for ask in asked]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "FEW", 1000)
-        assert small.explain() == "plain: so few weights are formed outright"
+        assert small.explain() == "reference: so few weights are formed outright"
         for ask, answer in zip(asked, expected, strict=True):
             torch.testing.assert_close(ask(small), answer)
 

@@ -27,8 +27,9 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from mirada import binning, checks, kernels
 from mirada.dense import DenseAttention, merged
-from mirada.kernels import Scores, direct, folded, normalisers, plain
+from mirada.kernels import Scores, folded, reference, sdpa
 from mirada.kernels.autocast import cast
+from mirada.kernels.logsumexp import ELEMENTS, share, weights_from
 from mirada.kernels.statistics import in_one_pass
 from mirada.masks import Mask, as_mask
 
@@ -145,7 +146,7 @@ class AttentionMatrix:
         if not isinstance(value, Tensor):
             return NotImplemented
         scores = self._scores
-        if scores.unchanged and direct.takes(scores.query, scores.key, value) and not _graph(scores, value):
+        if scores.unchanged and sdpa.takes(scores.query, scores.key, value) and not _graph(scores, value):
             return functional.scaled_dot_product_attention(scores.query, scores.key, value, scale=scores.scale)
         if value.ndim == 1:
             return (self @ value[:, None])[..., 0]
@@ -250,7 +251,7 @@ class AttentionMatrix:
         if rule is None or rule.additive:
             raise TypeError("mask must be boolean: where to look, not how much")
         inside = self.restrict(rule)._precise_normalisers()
-        return normalisers.ratio(inside, self._precise_normalisers()).to(self.dtype)
+        return share(inside, self._precise_normalisers()).to(self.dtype)
 
     def topk(self, k: int) -> tuple[Tensor, Tensor]:
         """The k strongest keys of each query: weights and indices, each (..., L, k), strongest first.
@@ -263,18 +264,18 @@ class AttentionMatrix:
         known, fine = self._normalisers(), self._fine()
         weights = self.query.new_zeros(*scores.leading, scores.queries, k)
         indices = torch.zeros(weights.shape, dtype=torch.long, device=self.device)
-        for rows, columns in fine.blocks(normalisers.ELEMENTS):
+        for rows, columns in fine.blocks(ELEMENTS):
             # A band that shows fewer than k keys is looked at whole, so that there are k to give.
             columns = columns if columns.stop - columns.start >= k else slice(0, scores.keys)
             best, where = fine.block(rows, columns).topk(k, -1)
-            weights[..., rows, :] = normalisers.weights(best, known[..., rows]).to(self.dtype)
+            weights[..., rows, :] = weights_from(best, known[..., rows]).to(self.dtype)
             indices[..., rows, :] = where + columns.start
         return weights, indices
 
     def rows(self, index: Tensor | Sequence[int]) -> Tensor:
         """The weights of chosen queries: (..., len(index), S), exact."""
         index = checks.positions("index", index, self._scores.queries, self.device)
-        return plain.softmax(self._fine().rows(index)).to(self.dtype)
+        return reference.softmax(self._fine().rows(index)).to(self.dtype)
 
     def entries(self, i: Tensor | Sequence[int], j: Tensor | Sequence[int]) -> Tensor:
         """The weights of the pairs (i[n], j[n]): (..., n), exact."""
@@ -283,7 +284,7 @@ class AttentionMatrix:
         if len(i) != len(j):
             raise ValueError(f"i and j must be of one length, got {len(i)} and {len(j)}")
         pairs = self._fine().pairs(i, j)[..., None]
-        return normalisers.weights(pairs, self._precise_normalisers()[..., i])[..., 0].to(self.dtype)
+        return weights_from(pairs, self._precise_normalisers()[..., i])[..., 0].to(self.dtype)
 
     def tile(self, rows: tuple[int, int], cols: tuple[int, int], bins: tuple[int, int]) -> Tensor:
         """A rectangle at any resolution: how much attention goes from a block of queries to a block of keys.
@@ -315,7 +316,7 @@ class AttentionMatrix:
                 f"the weights of shape {tuple(self.shape)} would take {size:,} bytes, more than limit = {limit:,}: "
                 "ask for rows, a tile or top, index one head, or raise limit"
             )
-        return plain.weights(self._fine()).to(self.dtype)
+        return reference.weights(self._fine()).to(self.dtype)
 
     def explain(self) -> str:
         """Which kernel a product takes, and why."""
@@ -349,12 +350,12 @@ class AttentionMatrix:
             return _grouped(scores.rectangle(rows, columns), functional.one_hot(bin_of_each, bins))[0]
         known = self._precise_normalisers()[..., rows]
         if known.numel() * (columns.stop - columns.start) <= _SMALL:
-            return binning.sum_columns(normalisers.weights(scores.block(rows, columns), known), bins)
+            return binning.sum_columns(weights_from(scores.block(rows, columns), known), bins)
         sums = []
         for keys, indicator in binning.chunks(bin_of_each, width):
             keys = slice(columns.start + keys.start, columns.start + keys.stop)
             inside, own = _grouped(scores.rectangle(rows, keys), indicator)
-            sums.append(inside * normalisers.weights(own[..., None], known))
+            sums.append(inside * weights_from(own[..., None], known))
         return torch.cat(sums, -1)
 
     def _operand(self, name: str, tensor: Tensor, length: int) -> Tensor:
@@ -499,7 +500,7 @@ def attention(
         mask is None
         and softcap is None
         and not (need_weights or dropout_p or enable_gqa)
-        and direct.takes(query, key, value)
+        and sdpa.takes(query, key, value)
     ):
         return functional.scaled_dot_product_attention(query, key, value, scale=scale)
     if mask is None and not dropout_p and folded.takes(query, key, value):
@@ -511,12 +512,12 @@ def attention(
     matrix = AttentionMatrix(query, key, mask, scale=scale, softcap=softcap, enable_gqa=enable_gqa)
     scores, value = matrix._scores, matrix._operand("value", value, key.shape[-2])
     if not (need_weights or dropout_p):
-        found = direct.context(scores, value)
+        found = sdpa.context(scores, value)
         return kernels.context(scores, value) if found is None else found
     if not dropout_p:
         return kernels.context_and_weights(scores, value)
-    weights = plain.weights(scores)
-    context = plain.context(functional.dropout(weights, dropout_p), value)
+    weights = reference.weights(scores)
+    context = reference.context(functional.dropout(weights, dropout_p), value)
     return (context, weights) if need_weights else context
 
 

@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from rich.text import Text
 from torch import Tensor
 
-from mirada.kernels import plain
+from mirada.kernels import reference
 from mirada.masks import Mask
 from mirada.matrix import AttentionMatrix
 from mirada.tables import MatrixTable, plain_text
@@ -185,8 +185,8 @@ def trace(
             masked = masked + bias.to(masked.dtype)
         # Not −1e9, which a large score outweighs, and never −1e-9, which hides nothing.
         masked = masked.masked_fill(hidden, -torch.inf)
-    weights = plain.softmax(masked)
-    context = plain.context(weights, value)  # (..., L, Ev)
+    weights = reference.softmax(masked)
+    context = reference.context(weights, value)  # (..., L, Ev)
     return Trace(query, key, value, matrix.scale, scores, scaled, hidden, masked, weights, context)
 
 

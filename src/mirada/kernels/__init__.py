@@ -1,9 +1,9 @@
 """How a product with the attention matrix is computed.
 
-Each kernel is a file: ``plain`` builds the matrix, ``fused`` and ``blocked`` never do, ``banded`` and ``formed`` build
-some of it at a time, ``rowwise`` asks its rows without values, ``interpolated`` is for a single channel, ``moments``
-for one that asks itself, and ``direct`` is torch's own call where nothing needs adding to it. This page chooses between
-them and makes what they give differentiable; ``SelfAttention`` knows by itself where moments will do.
+Each kernel is a file: ``reference`` builds the matrix, ``flash_cpu`` and ``chunked`` never do, ``banded`` and
+``formed`` build some of it at a time, ``rowwise`` takes its rows without values, ``chebyshev`` is for a single channel,
+``moments`` for one that attends to itself, and ``sdpa`` is torch's own call where nothing needs adding to it. This page
+chooses between them and makes what they give differentiable; ``SelfAttention`` knows by itself where moments will do.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mirada.kernels import banded, blocked, formed, fused, interpolated, normalisers, plain, rowwise
+from mirada.kernels import banded, chebyshev, chunked, flash_cpu, formed, reference, rowwise
 from mirada.kernels import entropy as entropies
+from mirada.kernels.logsumexp import refined
 from mirada.kernels.scores import Scores, finite
 from mirada.kernels.transpose import transposed as fused_transposed
 
 __all__ = ["Scores", "attend", "choose", "context", "entropy", "known_normalisers", "logsumexp", "transposed"]
 
-Kernel = Literal["plain", "fused", "blocked"]
+Kernel = Literal["reference", "flash_cpu", "chunked"]
 
 #: Weights that are so few that forming them takes less than the bookkeeping of doing without.
 FEW = 1 << 16
@@ -30,36 +31,36 @@ FEW = 1 << 16
 def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
     """The kernel for a product with ``value``, and the reason."""
     if scores.empty or (value is not None and value.numel() == 0):
-        return "plain", "there is nothing to attend with or to"
+        return "reference", "there is nothing to attend with or to"
     if scores.mask is not None and scores.mask.requires_grad:
-        return "plain", "the mask is learned, so its gradient is as large as the matrix"
+        return "reference", "the mask is learned, so its gradient is as large as the matrix"
     if scores.query.shape[:-1].numel() * scores.keys <= FEW:
-        return "plain", "so few weights are formed outright"
+        return "reference", "so few weights are formed outright"
     if scores.keys * 2 <= scores.width:
-        return "plain", "the weights are fewer numbers than the queries"
+        return "reference", "the weights are fewer numbers than the queries"
     if scores.softcap is not None:
-        return "blocked", "the fused kernel knows no softcap"
-    if not fused.fits(scores):
-        return "blocked", f"the fused kernel can't take this on {scores.query.device.type} with scale {scores.scale:g}"
+        return "chunked", "the fused kernel knows no softcap"
+    if not flash_cpu.fits(scores):
+        return "chunked", f"the fused kernel can't take this on {scores.query.device.type} with scale {scores.scale:g}"
     if scores.mask is not None and not finite(scores.query, scores.key, value):
-        return "blocked", "a NaN or inf may stand behind the mask, where fused arithmetic would let it through"
-    return "fused", "one pass, the matrix never formed"
+        return "chunked", "a NaN or inf may stand behind the mask, where fused arithmetic would let it through"
+    return "flash_cpu", "one pass, the matrix never formed"
 
 
 def context(scores: Scores, value: Tensor) -> Tensor:
     """A @ V: (*leading, L, Ev), differentiable in query, key and value."""
-    found = interpolated.context(scores, value)
+    found = chebyshev.context(scores, value)
     if found is not None:
         return found
     kernel, _ = choose(scores, value)
-    return plain.product(scores, value) if kernel == "plain" else _attend(scores, value, kernel)[0]
+    return reference.product(scores, value) if kernel == "reference" else _attend(scores, value, kernel)[0]
 
 
 def attend(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     """The context (*leading, L, Ev) and log Σ exp(score) (*leading, L), differentiable in query, key and value."""
     kernel, _ = choose(scores, value)
-    if kernel == "plain":
-        return plain.product(scores, value), plain.logsumexp(scores)
+    if kernel == "reference":
+        return reference.product(scores, value), reference.logsumexp(scores)
     return _attend(scores, value, kernel)
 
 
@@ -72,25 +73,25 @@ def context_and_weights(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     # Weights that are kept in any case may be more before pieces of them pay.
     mask, few = scores.mask, scores.query.shape[:-1].numel() * scores.keys <= 4 * FEW
     if few or (mask is not None and (mask.requires_grad or not finite(scores.query, scores.key, value))):
-        weights = plain.weights(scores)
-        return weights @ value if mask is None else plain.context(weights, value), weights
+        weights = reference.weights(scores)
+        return weights @ value if mask is None else reference.context(weights, value), weights
     return _Formed.apply(scores.query, scores.key, value, scores)
 
 
 def known_normalisers(scores: Scores) -> Tensor:
     """The normalisers (*leading, L), good enough to give weights back; without gradients."""
     scores = scores.upcast()
-    if scores.unchanged and choose(scores)[0] != "plain":
+    if scores.unchanged and choose(scores)[0] != "reference":
         return rowwise.logsumexp(scores)
     with torch.no_grad():
-        return normalisers.refined(scores, attend(scores, scores.key)[1])
+        return refined(scores, attend(scores, scores.key)[1])
 
 
 def logsumexp(scores: Scores, known: Tensor) -> Tensor:
     """The normalisers ``known``, with gradients: (*leading, L), in float32 at least."""
     scores = scores.upcast()
-    if choose(scores)[0] == "plain":
-        return plain.logsumexp(scores)
+    if choose(scores)[0] == "reference":
+        return reference.logsumexp(scores)
     return _Known.apply(scores.query, scores.key, scores, known)
 
 
@@ -98,8 +99,8 @@ def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
     """The entropy of each row in nats, differentiable, and the normalisers, each (*leading, L)."""
     scores = scores.upcast()
     kernel, _ = choose(scores)
-    if kernel == "plain":
-        return _plain_entropy(scores), plain.logsumexp(scores)
+    if kernel == "reference":
+        return _plain_entropy(scores), reference.logsumexp(scores)
     return _Entropy.apply(scores.query, scores.key, scores, kernel)
 
 
@@ -121,8 +122,8 @@ def _differentiable(scores: Scores) -> bool:
 def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
     """Aᵀ x for x (*leading, L, m): (*leading, S, m), differentiable. ``known`` are the normalisers."""
     kernel, _ = choose(scores, x)
-    if kernel == "plain":
-        return plain.weights(scores).mT @ x
+    if kernel == "reference":
+        return reference.weights(scores).mT @ x
     return _Transposed.apply(scores.query, scores.key, x, scores, known, kernel)
 
 
@@ -135,7 +136,7 @@ class _Attend(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         context, found = _products(kernel).forward(scores, value)
         if any(ctx.needs_input_grad):
-            known = normalisers.refined(scores.upcast(), found)
+            known = refined(scores.upcast(), found)
             ctx.save_for_backward(query, key, value, context, known)
         ctx.like, ctx.kernel = (scores.mask, scores.scale, scores.softcap), kernel
         ctx.set_materialize_grads(False)
@@ -146,12 +147,12 @@ class _Attend(torch.autograd.Function):
         query, key, value, context, known = ctx.saved_tensors
         scores = Scores(query, key, *ctx.like)
         if torch.is_grad_enabled():
-            outputs = plain.product(scores, value), plain.logsumexp(scores)
-            return *plain.gradients(outputs, (query, key, value), grads), None, None
+            outputs = reference.product(scores, value), reference.logsumexp(scores)
+            return *reference.gradients(outputs, (query, key, value), grads), None, None
         grad_context, grad_logsumexp = grads
-        if grad_logsumexp is None and ctx.kernel == "fused" and grad_context is not None:
-            return *fused.backward(scores, value, context, known, grad_context), None, None
-        return *blocked.backward(scores, value, known, grad_context, grad_logsumexp), None, None
+        if grad_logsumexp is None and ctx.kernel == "flash_cpu" and grad_context is not None:
+            return *flash_cpu.backward(scores, value, context, known, grad_context), None, None
+        return *chunked.backward(scores, value, known, grad_context, grad_logsumexp), None, None
 
 
 class _Formed(torch.autograd.Function):
@@ -172,8 +173,8 @@ class _Formed(torch.autograd.Function):
         query, key, value, weights = ctx.saved_tensors
         scores = Scores(query, key, *ctx.like)
         if torch.is_grad_enabled():
-            weights = plain.weights(scores)
-            return *plain.gradients((weights @ value, weights), (query, key, value), grads), None
+            weights = reference.weights(scores)
+            return *reference.gradients((weights @ value, weights), (query, key, value), grads), None
         return *formed.backward(scores, value, weights, *grads), None
 
 
@@ -193,8 +194,8 @@ class _Known(torch.autograd.Function):
         query, key, known = ctx.saved_tensors
         scores = Scores(query, key, *ctx.like)
         if torch.is_grad_enabled():
-            return *plain.gradients((plain.logsumexp(scores),), (query, key), grads), None, None
-        return *blocked.backward(scores, key, known, None, grads[0])[:2], None, None
+            return *reference.gradients((reference.logsumexp(scores),), (query, key), grads), None, None
+        return *chunked.backward(scores, key, known, None, grads[0])[:2], None, None
 
 
 class _Entropy(torch.autograd.Function):
@@ -215,7 +216,7 @@ class _Entropy(torch.autograd.Function):
         query, key, found, known = ctx.saved_tensors
         scores = Scores(query, key, *ctx.like)
         if torch.is_grad_enabled():
-            return *plain.gradients((_plain_entropy(scores),), (query, key), grads[:1]), None, None
+            return *reference.gradients((_plain_entropy(scores),), (query, key), grads[:1]), None, None
         return *entropies.backward(scores, known, found, grads[0]), None, None
 
 
@@ -229,28 +230,28 @@ class _Transposed(torch.autograd.Function):
         ctx.save_for_backward(query, key, x, known)
         ctx.like, ctx.kernel = (scores.mask, scores.scale, scores.softcap), kernel
         # The bias of the fused transpose is divided by the scale.
-        if kernel == "fused" and scores.scale != 0:
+        if kernel == "flash_cpu" and scores.scale != 0:
             return fused_transposed(scores, x, known).to(x.dtype)
-        return blocked.transposed(scores, x, known)
+        return chunked.transposed(scores, x, known)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, key, x, known = ctx.saved_tensors
         scores, grad = Scores(query, key, *ctx.like), grads[0]
         if torch.is_grad_enabled():
-            output = plain.weights(scores).mT @ x
-            return *plain.gradients((output,), (query, key, x), grads), None, None, None
+            output = reference.weights(scores).mT @ x
+            return *reference.gradients((output,), (query, key, x), grads), None, None, None
         asked, _ = _products(ctx.kernel).forward(scores, grad)
-        if ctx.kernel == "fused":
-            grad_query, grad_key, _ = fused.backward(scores, grad, asked, known, x)
+        if ctx.kernel == "flash_cpu":
+            grad_query, grad_key, _ = flash_cpu.backward(scores, grad, asked, known, x)
         else:
-            grad_query, grad_key, _ = blocked.backward(scores, grad, known, x, None)
+            grad_query, grad_key, _ = chunked.backward(scores, grad, known, x, None)
         return grad_query, grad_key, asked, None, None, None
 
 
 def _products(kernel: Kernel) -> ModuleType:
-    return fused if kernel == "fused" else blocked
+    return flash_cpu if kernel == "flash_cpu" else chunked
 
 
 def _plain_entropy(scores: Scores) -> Tensor:
-    return entropies.of_scores(scores.whole(), plain.logsumexp(scores))
+    return entropies.of_scores(scores.whole(), reference.logsumexp(scores))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mirada.kernels import plain
-from mirada.kernels.bands import bands, capacity
+from mirada.kernels import reference
+from mirada.kernels.chunks import bands, capacity
 from mirada.kernels.scores import Scores
 
 
@@ -45,4 +45,4 @@ def _weights(scores: Scores, sums: Tensor) -> Iterator[tuple[Tensor, slice, Tens
         return
     for at, rows, columns, piece in scores.pieces(elements):
         if not piece.empty:
-            yield sums[at][..., columns], rows, plain.weights(piece)
+            yield sums[at][..., columns], rows, reference.weights(piece)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mirada.kernels import blocked, fused, normalisers, rowwise
+from mirada.kernels import chunked, flash_cpu, rowwise
+from mirada.kernels.logsumexp import ELEMENTS, groups_of_rows, log_weights, refined, weights_from
 from mirada.kernels.scores import Scores
 
 _TRUSTED = 16.0  # nats: up to here the difference keeps float32's error near 1e-6
@@ -21,27 +22,27 @@ def forward(scores: Scores, kernel: str) -> tuple[Tensor, Tensor]:
     if scores.unchanged:
         return rowwise.entropy(scores)
     biased = scores.mask is not None and scores.mask.additive
-    key_seen, logsumexp = (fused if kernel == "fused" else blocked).forward(scores, scores.key)
-    known = normalisers.refined(scores, logsumexp)
-    if kernel != "fused" or biased:
+    key_seen, logsumexp = (flash_cpu if kernel == "flash_cpu" else chunked).forward(scores, scores.key)
+    known = refined(scores, logsumexp)
+    if kernel != "flash_cpu" or biased:
         return _by_bands(scores, known).to(logsumexp.dtype), known
     mean_score = (scores.query * key_seen).sum(-1) * scores.scale
     seen = logsumexp != -torch.inf
     entropy = torch.where(seen, logsumexp - mean_score, 0.0)
     coarse = seen & (torch.maximum(logsumexp.abs(), mean_score.abs()) > _TRUSTED)
-    for rows in normalisers.some_rows(scores, coarse) if coarse.any() else ():
+    for rows in groups_of_rows(scores, coarse) if coarse.any() else ():
         entropy[..., rows] = of_scores(scores.rows(rows), known[..., rows])
     return entropy.clamp_min_(0.0), known
 
 
 def backward(scores: Scores, known: Tensor, entropy: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients for query and key, band by band: that of a score is −grad · A (log A + H)."""
-    query, key = blocked.numbers(scores.query), blocked.numbers(scores.key)
+    query, key = chunked.numbers(scores.query), chunked.numbers(scores.key)
     grad_query, grad_key = torch.zeros_like(query), torch.zeros_like(key)
-    for rows, columns in scores.blocks(normalisers.ELEMENTS):
+    for rows, columns in scores.blocks(ELEMENTS):
         block = scores.block(rows, columns)
-        weights = normalisers.weights(block, known[..., rows])
-        logs = normalisers.logs(block, known[..., rows], weights)
+        weights = weights_from(block, known[..., rows])
+        logs = log_weights(block, known[..., rows], weights)
         grad_scores = -grad[..., rows, None] * weights * (logs + entropy[..., rows, None]) * scores.scale
         grad_scores = grad_scores * scores.slopes(rows, columns)
         grad_query[..., rows, :] = grad_scores @ key[..., columns, :]
@@ -51,12 +52,12 @@ def backward(scores: Scores, known: Tensor, entropy: Tensor, grad: Tensor) -> tu
 
 def of_scores(scores: Tensor, known: Tensor) -> Tensor:
     """−Σ A log A for scores (..., r, c) and their normalisers (..., r): (..., r)."""
-    weights = normalisers.weights(scores, known)
-    return -(weights * normalisers.logs(scores, known, weights)).sum(-1)
+    weights = weights_from(scores, known)
+    return -(weights * log_weights(scores, known, weights)).sum(-1)
 
 
 def _by_bands(scores: Scores, known: Tensor) -> Tensor:
     entropy = torch.zeros_like(known)
-    for rows, columns in scores.blocks(normalisers.ELEMENTS):
+    for rows, columns in scores.blocks(ELEMENTS):
         entropy[..., rows] = of_scores(scores.block(rows, columns), known[..., rows]).to(entropy.dtype)
     return entropy

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mirada.kernels import plain
-from mirada.kernels.bands import bands
+from mirada.kernels import reference
+from mirada.kernels.chunks import bands
 from mirada.kernels.scores import HALF, Scores
 
 _ELEMENTS = 1 << 20  # of a piece: 4 MB in float32
@@ -38,7 +38,7 @@ def _masked(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     for at, rows, columns, part in scores.pieces(_ELEMENTS):
         if not part.empty:
             piece = weights[at][..., rows, columns]
-            piece.copy_(plain.weights(part))
+            piece.copy_(reference.weights(part))
             torch.matmul(piece, value[at][..., columns, :], out=context[at][..., rows, :])
     return context, weights
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirada.kernels import plain
-from mirada.kernels.interpolated import NOISE, WORTHWHILE, chebyshev, polynomials
+from mirada.kernels import reference
+from mirada.kernels.chebyshev import NOISE, WORTHWHILE, chebyshev, polynomials
 
 _STEEPEST = 6.0  # scores up to which sums of e^score by weights of either sign lose no digit of float32
 
@@ -77,7 +77,7 @@ class _Tilted(torch.autograd.Function):
         if torch.is_grad_enabled():
             scores = stretch * x[..., None] * x[..., None, :]
             output = (torch.softmax(scores, -1) @ x[..., None])[..., 0]
-            return None, *plain.gradients((output,), (stretch,), (grad,)), None, None, None
+            return None, *reference.gradients((output,), (stretch,), (grad,)), None, None, None
         return None, (grad * x * slope).sum().view_as(stretch), None, None, None
 
 

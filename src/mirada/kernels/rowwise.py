@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mirada.kernels import normalisers
-from mirada.kernels.bands import capacity
+from mirada.kernels.chunks import capacity
+from mirada.kernels.logsumexp import kept
 from mirada.kernels.scores import Scores
 
 _SIDE = 512  # of a block: long enough for its product to be fast
@@ -25,7 +25,7 @@ def logsumexp(scores: Scores) -> Tensor:
     exact = scores.query.new_empty(scores.query.shape[:-1].numel(), dtype=torch.float64).view(-1, scores.queries)
     for at, blocks in _bands(scores):
         exact[at] = torch.stack([_normaliser(block, room) for block, room in blocks], -1).logsumexp(-1)
-    return normalisers.kept(exact, scores.query.dtype).view(*scores.leading, -1)
+    return kept(exact, scores.query.dtype).view(*scores.leading, -1)
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
         exact[at] = own.logsumexp(-1)
         logs = (own - exact[at][..., None]).to(found.dtype)
         found[at] = (logs.exp() * (inside - logs)).sum(-1)
-    known = normalisers.kept(exact, found.dtype)
+    known = kept(exact, found.dtype)
     return found.view(*scores.leading, -1), known.view(*scores.leading, -1)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mirada.kernels.normalisers import ELEMENTS
+from mirada.kernels.logsumexp import ELEMENTS
 from mirada.kernels.scores import Scores
 
 _CACHED = 1 << 19  # weights of a chunk: 2 MB in float32

@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mirada.kernels import fused, normalisers
+from mirada.kernels import flash_cpu
+from mirada.kernels.logsumexp import split
 from mirada.kernels.scores import Scores
 from mirada.masks import causal, dense, is_causal
 from mirada.masks.views import Transposed
@@ -21,7 +22,7 @@ from mirada.masks.views import Transposed
 def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
     """Aᵀ x for x (*leading, L, m) and normalisers ``known`` (*leading, L): (*leading, S, m), in float32 at least."""
     scores = scores.upcast()
-    coarse, rest = normalisers.split(known, scores.query.dtype)
+    coarse, rest = split(known, scores.query.dtype)
     # What the bias can't hold of a normaliser scales what its query has to give.
     x = x.to(coarse.dtype) if rest is None else x.to(coarse.dtype) * torch.exp(-rest)[..., None]
     # A query that may attend to nothing has n = −inf; it contributes nothing.
@@ -40,7 +41,7 @@ def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
 
 
 def _unnormalised(asking: Scores, x: Tensor) -> Tensor:
-    context, logsumexp = fused.forward(asking, x)
+    context, logsumexp = flash_cpu.forward(asking, x)
     return context * torch.exp(logsumexp)[..., None]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mirada import masks
-from mirada.kernels import plain
+from mirada.kernels import reference
 from mirada.kernels.scores import hide
 from mirada.masks import Mask
 from mirada.matrix import attention
@@ -81,7 +81,7 @@ class CrossAttention(nn.Module):
         query = self.query(query)  # (..., L, E)
         if self.score == "additive":
             weights = self._additive_weights(query, memory.key, mask)  # (..., L, S)
-            context = plain.context(weights, memory.value)  # (..., L, E)
+            context = reference.context(weights, memory.value)  # (..., L, E)
             return (context, weights) if need_weights else context
         scale = 1.0 if self.score == "general" else None
         return attention(query, memory.key, memory.value, mask, scale=scale, need_weights=need_weights)
@@ -93,4 +93,4 @@ class CrossAttention(nn.Module):
         if rule is not None:
             visible, bias = rule.materialise(scores.shape[:-2], scores.shape[-2], scores.shape[-1], scores.device)
             scores = hide(scores, visible, bias)
-        return plain.softmax(scores)
+        return reference.softmax(scores)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mirada.kernels import Scores, plain
+from mirada.kernels import Scores, reference
 from mirada.masks import Mask
 from mirada.matrix import AttentionMatrix
 from mirada.viewer import pyramid
@@ -135,7 +135,7 @@ def _error(matrix: AttentionMatrix, query: Tensor, key: Tensor) -> float:
         true = matrix.upcast().rows(index)
         if not true.isfinite().all():
             return float("inf")  # packed numbers are finite: they cannot carry it
-        apart = (plain.softmax(other.rows(index)) - true).abs().amax(-1)
+        apart = (reference.softmax(other.rows(index)) - true).abs().amax(-1)
         worst = max(worst, float((apart / true.amax(-1).clamp_min(1e-30)).max()))
     return worst
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirada.kernels import plain
+from mirada.kernels import reference
 from mirada.matrix import AttentionMatrix
 from mirada.viewer import measures, pyramid
 from mirada.viewer.flow import rolled
@@ -175,7 +175,7 @@ class Answers:
         parts["added"] = _added(matrix, query, first, after)
         value = self.scene.layers[number].value
         if value is not None:
-            context = plain.context(matrix.rows([query]), value[head])
+            context = reference.context(matrix.rows([query]), value[head])
             parts |= {"values": value[head, first:after], "context": context}
         return torch.cat([parts[name].flatten().float().cpu() for name in PARTS if name in parts])
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from mirada.kernels import blocked
+from mirada.kernels import chunked
 from mirada.watching.records import AttentionRecord
 
 
@@ -67,7 +67,7 @@ class Relevance:
 
     def _bands(self) -> Iterator[tuple[slice, slice, Tensor]]:
         with torch.no_grad():
-            for rows, columns, weights in blocked.bands(self._matrix._scores.upcast(), self._matrix._normalisers()):
+            for rows, columns, weights in chunked.bands(self._matrix._scores.upcast(), self._matrix._normalisers()):
                 yield rows, columns, self._joined(weights, self._gradient[..., rows, :], self._value[..., columns, :])
 
     def _joined(self, weights: Tensor, gradient: Tensor, value: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirada.kernels import plain
+from mirada.kernels import reference
 from mirada.kernels.scores import Scores
 
 NOISE = 1e-7  # of the numbers averaged: where float32's own rounding drowns the coefficients
@@ -88,7 +88,7 @@ class _Interpolated(torch.autograd.Function):
             return None, None, None, None
         if torch.is_grad_enabled():
             output = value @ torch.softmax(times[..., None] * keys[..., None, :], -1).mT
-            return *plain.gradients((output,), (times, keys, value), (grad,)), None
+            return *reference.gradients((output,), (times, keys, value), (grad,)), None
         value = value - mean
         _, to_coefficients = chebyshev(at.shape[-1], at.dtype, at.device)
         grad_times = (grad * (slopes @ basis)).sum(-2)

@@ -1,7 +1,7 @@
 """Products with the attention matrix by torch's flash kernel for the CPU: O(L + S) memory, and the normalisers with it.
 
 The kernel is reached under a private name, because the public one keeps the normalisers to itself; `available` says
-whether it answers as expected, and the blocked kernel stands in where it doesn't. What the kernel can't take is
+whether it answers as expected, and the chunked kernel stands in where it doesn't. What the kernel can't take is
 brought into its form here: widths that differ are padded, masks become bands of queries with their own small mask.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mirada.kernels import normalisers
+from mirada.kernels.logsumexp import split
 from mirada.kernels.scores import Scores
 from mirada.masks import Mask, is_causal
 
@@ -67,7 +67,7 @@ def backward(
 
     They are linear in a row's weights: what the kernel's dtype can't hold of a row's normaliser scales its gradient.
     """
-    logsumexp, rest = normalisers.split(known, _norm_dtype(scores.query))
+    logsumexp, rest = split(known, _norm_dtype(scores.query))
     if rest is not None:
         grad_context = (grad_context * torch.exp(-rest)[..., None]).to(grad_context.dtype)
     query, key, values = _same_width(scores.query, scores.key, value)

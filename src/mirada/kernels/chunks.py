@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mirada.kernels.normalisers import ELEMENTS
+from mirada.kernels.logsumexp import ELEMENTS
 from mirada.kernels.scores import Scores
 
 _NEAR = 1 << 18  # entries of a band for each thread of a processor: 1 MB in float32, which caches hold

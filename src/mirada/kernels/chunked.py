@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mirada.kernels import normalisers, plain
-from mirada.kernels.normalisers import ELEMENTS
+from mirada.kernels import reference
+from mirada.kernels.logsumexp import ELEMENTS, weights_from
 from mirada.kernels.scores import Scores
 
 
@@ -25,7 +25,7 @@ def forward(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     for rows, columns in scores.blocks(ELEMENTS):
         block = scores.block(rows, columns)
         logsumexp[..., rows] = torch.logsumexp(block, -1) if block.shape[-1] else -torch.inf
-        context[..., rows, :] = plain.context(plain.softmax(block), value[..., columns, :])
+        context[..., rows, :] = reference.context(reference.softmax(block), value[..., columns, :])
     return context.to(dtype), logsumexp
 
 
@@ -68,7 +68,7 @@ def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
 def bands(scores: Scores, known: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
     """The weights themselves, band after band: rows, columns, (*leading, r, c)."""
     for rows, columns in scores.blocks(ELEMENTS):
-        yield rows, columns, normalisers.weights(scores.block(rows, columns), known[..., rows])
+        yield rows, columns, weights_from(scores.block(rows, columns), known[..., rows])
 
 
 def numbers(tensor: Tensor) -> Tensor:

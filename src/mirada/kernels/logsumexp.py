@@ -22,8 +22,8 @@ def refined(scores: Scores, logsumexp: Tensor) -> Tensor:
     if logsumexp.dtype == torch.float64 or not large.any():
         return logsumexp
     normalisers = logsumexp.double()
-    for rows in some_rows(scores, large):
-        total = weights(scores.rows(rows), normalisers[..., rows]).sum(-1)
+    for rows in groups_of_rows(scores, large):
+        total = weights_from(scores.rows(rows), normalisers[..., rows]).sum(-1)
         normalisers[..., rows] += torch.where(large[..., rows], total, 1.0).double().log()
     return normalisers
 
@@ -41,7 +41,7 @@ def split(normalisers: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | Non
     return coarse, torch.where(torch.isfinite(coarse), normalisers - coarse.double(), 0.0).to(dtype)
 
 
-def weights(scores: Tensor, normalisers: Tensor) -> Tensor:
+def weights_from(scores: Tensor, normalisers: Tensor) -> Tensor:
     """exp(score − normaliser) for scores (..., r, c) and normalisers (..., r); 0 where the score is −inf."""
     # In a row that sees nothing, −inf − −inf would be NaN.
     return torch.exp(_relative(scores, normalisers.masked_fill(normalisers == -torch.inf, 0.0)))
@@ -53,17 +53,17 @@ def _relative(scores: Tensor, normalisers: Tensor) -> Tensor:
     return relative if rest is None else relative - rest[..., None]
 
 
-def ratio(some: Tensor, all_of_them: Tensor) -> Tensor:
+def share(some: Tensor, all_of_them: Tensor) -> Tensor:
     """The share of the keys with normalisers ``some`` in the whole: exp(n_some − n_all), 0 where nothing is seen."""
     return torch.exp(some - all_of_them.masked_fill(all_of_them == -torch.inf, 0.0))
 
 
-def logs(scores: Tensor, normalisers: Tensor, weights: Tensor) -> Tensor:
+def log_weights(scores: Tensor, normalisers: Tensor, weights: Tensor) -> Tensor:
     """log A, with 0 where A is 0: it only ever stands beside A, and 0 · log 0 is 0."""
     return torch.where(weights > 0, _relative(scores, normalisers), 0.0)
 
 
-def some_rows(scores: Scores, chosen: Tensor) -> tuple[Tensor, ...]:
+def groups_of_rows(scores: Scores, chosen: Tensor) -> tuple[Tensor, ...]:
     """The queries chosen (*leading, L) in any head, in groups whose rows are small enough to form."""
     rows = chosen.reshape(-1, scores.queries).any(0).nonzero()[:, 0]
     return rows.split(max(1, ELEMENTS // (scores.keys * scores.query.shape[:-2].numel())))
