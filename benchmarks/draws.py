@@ -1,6 +1,6 @@
 """How much of a lesson's figure is its draw: each command of README's table, and the options beside it, for ten seeds.
 
-``python benchmarks/draws.py`` trains them all on the embedded data (about twenty minutes on one core) and writes
+``python benchmarks/draws.py`` trains them all on the embedded data (a quarter of an hour on one core) and writes
 ``results/draws.json``; README, the tour and the documentation take mean and spread from there. A draw is a seed of
 everything: first weights, order of the batches, coins of teacher forcing. ``--only WORDS`` measures the commands that
 hold these words again.

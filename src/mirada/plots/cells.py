@@ -13,7 +13,20 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from mirada.plots.style import COLOUR_MAP, FAINT, INK, RED, SMALL, TEXT, VEIL, array, axes_or_new, bare, headline
+from mirada.plots.style import (
+    COLOUR_MAP,
+    FAINT,
+    INK,
+    RED,
+    SMALL,
+    TEXT,
+    VEIL,
+    array,
+    axes_or_new,
+    bare,
+    headline,
+    signed,
+)
 
 # Past this many cells a side, hatching would be one grey smear.
 READABLE = 64
@@ -123,7 +136,7 @@ def _texts(numbers: np.ndarray, veiled: np.ndarray, values: Values) -> np.ndarra
     if values is None:
         return None
     if isinstance(values, str):
-        write = {"decimals": "{:.2f}".format, "percents": lambda number: f"{100 * number:.0f}"}.get(values)
+        write = {"decimals": signed, "percents": lambda number: f"{100 * number:.0f}"}.get(values)
         if write is None:
             raise ValueError(f'values must be "decimals", "percents" or an array of texts, not {values!r}')
         texts = [write(x) if np.isfinite(x) else {np.inf: "∞", -np.inf: "−∞"}.get(x, "NaN") for x in numbers.flat]

@@ -80,7 +80,7 @@ class Step:
         if self.draw is not None:
             return self.draw()
         wide = [_inches(panel.numbers.shape[1], 0.5) for panel in self.panels]
-        high = max(_inches(panel.numbers.shape[0], 0.42) for panel in self.panels)
+        high = max(_inches(panel.numbers.shape[0], 0.42, least=0.9) for panel in self.panels)
         page = plots.figure(sum(wide) + 0.6 * len(wide), high + 1.2, self.title)
         scored = [panel.numbers.flatten() for panel in self.panels if panel.is_scored]
         shared = torch.cat([torch.zeros(1), *scored])
@@ -141,5 +141,5 @@ class Walk:
         ]
 
 
-def _inches(cells: int, each: float) -> float:
-    return min(max(cells * each, 1.7), 5.2)
+def _inches(cells: int, each: float, least: float = 1.7) -> float:
+    return min(max(cells * each, least), 5.2)
