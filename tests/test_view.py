@@ -114,7 +114,8 @@ def test_one_string_is_not_taken_apart():
 def test_sides_of_different_lengths_find_their_labels():
     source, target = list("abc"), list("XYZUV")
     shown = scene([torch.zeros(1, 3, 3), torch.zeros(1, 5, 3), torch.zeros(1, 5, 5)], labels=(target, source))
-    assert [(one.queries, one.keys) for one in shown.layers] == [(source, source), (target, source), (target, target)]
+    sides = [(list(one.queries), list(one.keys)) for one in shown.layers]
+    assert sides == [(source, source), (target, source), (target, target)]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_a_few_register_tokens_are_noted():
 def test_labels_of_two_equally_long_sides_follow_the_layers_side(name, sides):
     words = {"s": [f"s{n}" for n in range(6)], "t": [f"t{n}" for n in range(6)]}
     shown = layer({name: matrix()}, labels=(words["t"], words["s"]))
-    assert (shown.queries, shown.keys) == (words[sides[0]], words[sides[1]])
+    assert (list(shown.queries), list(shown.keys)) == (words[sides[0]], words[sides[1]])
 
 
 # --- numbers ---

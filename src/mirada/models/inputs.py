@@ -275,9 +275,14 @@ def _with_patches(opened: OpenModel, tokens: Tokens, inner: images.Patches) -> T
         "image": slice(start, start + count),
         "text": slice(start + count, len(tokens)),
     }
-    return replace(
-        tokens, labels=tuple(labels), segments={name: part for name, part in parts.items() if part.start < part.stop}
+    special = list(tokens.special)
+    special[start : start + count] = [False] * count  # the vocabulary's token for a patch, which stands for the image
+    names = tokens.names and tuple(
+        labels[tokens.words.index(word)] if start <= tokens.words.index(word) < start + count else name
+        for word, name in enumerate(tokens.names)
     )
+    segments = {name: part for name, part in parts.items() if part.start < part.stop}
+    return replace(tokens, labels=tuple(labels), special=tuple(special), segments=segments, names=names)
 
 
 def _chat_with_image(tokenizer: Any, text: str) -> str:

@@ -52,7 +52,7 @@ def _square(part: str, queries: int, keys: int, prepared: Prepared) -> Sides:
 
 def _text(prepared: Prepared, part: str, count: int) -> Sequence[str]:
     tokens = getattr(prepared, part)
-    return tokens.labels if tokens is not None and len(tokens) == count else _numbers(count)
+    return tokens.side() if tokens is not None and len(tokens) == count else _numbers(count)
 
 
 def _source(name: str, count: int, prepared: Prepared) -> Sequence[str]:

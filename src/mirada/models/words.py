@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from mirada.viewer.side import Side
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,17 @@ class Tokens:
     """Whether a token was added by the tokenizer: no part of the text."""
     segments: dict[str, slice] = field(default_factory=dict)
     """Parts of the text by name, as slices of its tokens: the roles of a chat, prompt and continuation."""
+    names: tuple[str, ...] = ()
+    """The text of each word; () for its tokens' labels, joined."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def side(self) -> Side:
+        """As a view takes them."""
+        segments = tuple((name, part.start, part.stop) for name, part in self.segments.items())
+        special = self.special if any(self.special) else ()
+        return Side(self.labels, self.words, special, segments, self.names)
 
 
 def read(tokenizer: Any, text: str, *, special: bool = True) -> Tokens:
@@ -48,12 +58,13 @@ def read(tokenizer: Any, text: str, *, special: bool = True) -> Tokens:
     names = tokenizer.convert_ids_to_tokens(ids)
     empty = [start == end for start, end in spans]
     labels = [name if none else text[slice(*span)] for name, span, none in zip(names, spans, empty, strict=True)]
-    return Tokens(
-        tuple(ids),
-        tuple(map(_tidy, _numbered(labels, spans, empty))),
-        _words(text, spans, empty, found.word_ids(0)),
-        tuple(number in known for number in ids),
+    shown = tuple(map(_tidy, _numbered(labels, spans, empty)))
+    words = _words(text, spans, empty, found.word_ids(0))
+    names = tuple(
+        shown[part[0]] if empty[part[0]] else _tidy(text[spans[part[0]][0] : spans[part[-1]][1]])
+        for part in _members(words)
     )
+    return Tokens(tuple(ids), shown, words, tuple(number in known for number in ids), names=names)
 
 
 def of_ids(tokenizer: Any, ids: Sequence[int]) -> Tokens:
@@ -73,7 +84,14 @@ def of_ids(tokenizer: Any, ids: Sequence[int]) -> Tokens:
         word += bool(starts)
         words.append(max(word, 0))
         labels.append(_tidy(piece) if whole and number not in known else name)
-    return Tokens(tuple(ids), tuple(labels), tuple(words), tuple(number in known for number in ids))
+    pieces = [tokenizer.decode([ids[at] for at in part]) for part in _members(words)]
+    ok = [bool(piece) and "\ufffd" not in piece for piece in pieces]
+    whole = [
+        _tidy(piece) if fine and ids[part[0]] not in known else "".join(labels[at] for at in part)
+        for piece, fine, part in zip(pieces, ok, _members(words), strict=True)
+    ]
+    flags = tuple(number in known for number in ids)
+    return Tokens(tuple(ids), tuple(labels), tuple(words), flags, names=tuple(whole))
 
 
 def name_of(tokenizer: Any, number: int) -> str:
@@ -98,6 +116,7 @@ def joined(first: Tokens, second: Tokens, names: tuple[str, str]) -> Tokens:
         first.words + tuple(after + word for word in second.words),
         first.special + second.special,
         segments | {names[1]: slice(len(first), len(first) + len(second))},
+        first.names + second.names,
     )
 
 
@@ -120,7 +139,7 @@ def chat(tokenizer: Any, text: str) -> Tokens:
     end = sum(span[0] < at + len(text) for span in spans)
     parts = {"system": slice(0, start), "user": slice(start, end), "assistant": slice(end, len(tokens))}
     segments = {name: part for name, part in parts.items() if part.start < part.stop}
-    return Tokens(tokens.ids, tokens.labels, tokens.words, tokens.special, segments)
+    return replace(tokens, segments=segments)
 
 
 def _numbered(labels: Sequence[str], spans: Sequence[tuple[int, ...]], empty: Sequence[bool]) -> list[str]:
@@ -147,6 +166,14 @@ def _words(
         word += bool(begins)
         words.append(word)
     return tuple(words)
+
+
+def _members(words: Sequence[int]) -> list[list[int]]:
+    """The tokens of each word."""
+    found: list[list[int]] = [[] for _ in range(words[-1] + 1 if words else 0)]
+    for at, word in enumerate(words):
+        found[word].append(at)
+    return found
 
 
 def _tidy(piece: str) -> str:

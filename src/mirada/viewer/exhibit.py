@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from mirada.viewer.labels import Labels
 from mirada.viewer.playground import Trial
-from mirada.viewer.scene import Labels
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,5 +33,6 @@ def _through(layer: Matrix, mass: Tensor) -> Tensor:
         sent = mass.to(layer.device)[:, None].expand(layer.shape[0], -1, 1)
         seen = (layer.T @ sent.to(layer.dtype)).float()[..., 0].mean(0)
     else:
-        seen = (mass.to(layer.device) @ layer.weights).mean(0)
+        every = torch.arange(layer.shape[-2], device=layer.device)
+        seen = (mass.to(layer.device) @ layer.rows(every)).mean(0)
     return 0.5 * mass + 0.5 * seen.cpu()

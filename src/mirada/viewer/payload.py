@@ -15,7 +15,9 @@ from mirada.matrix import AttentionMatrix
 from mirada.viewer import encode, measures, pyramid
 from mirada.viewer.numbers import Edges, edges, of_heads
 from mirada.viewer.protocol import WHOLE
+from mirada.viewer.reading import texts
 from mirada.viewer.scene import Layer, Scene
+from mirada.viewer.side import Side
 
 THUMB = 32
 """Cells a side of the small map of a head."""
@@ -47,16 +49,17 @@ def prepare(scene: Scene, budget: float) -> Prepared:
 
 
 def about(scene: Scene, layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """What belongs to no single layer, and the words, each list of them once."""
-    words: dict[tuple[str, ...], int] = {}
+    """What belongs to no single layer, and the texts along the sides, each of them once."""
+    sides: dict[Side, int] = {}
     for layer, described in zip(scene.layers, layers, strict=True):
-        for side, of in (("query_words", layer.queries), ("key_words", layer.keys)):
-            described[side] = words.setdefault(tuple(of), len(words))
+        for name, side in (("query_words", layer.queries), ("key_words", layer.keys)):
+            described[name] = sides.setdefault(side, len(sides))
     picture = scene.picture
     return {
         "title": scene.title,
         "notes": list(scene.notes),
-        "words": list(words),
+        "words": [side.labels for side in sides],
+        "texts": texts(sides),
         "layers": layers,
         "measures": scene.measures,
         "image": None

@@ -11,6 +11,8 @@
 | tile | layer, head, cell, row, column | up to 256 × 256 cells of cell × cell tokens |
 | rollout | query | (S,): how much of each token reaches the last layer's query |
 | parts | layer, head, query, first, after | q, keys, what the mask adds, values, context |
+
+Each may come with a `reading`: of words, without special tokens, of a block of segments (`mirada.viewer.reading`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from mirada.viewer.flow import rolled
 from mirada.viewer.numbers import Edges, edges, of_heads
 from mirada.viewer.payload import about, describe, thumb_size, thumbs
 from mirada.viewer.protocol import MEASURES, PARTS, TILE
+from mirada.viewer.reading import Reading
 from mirada.viewer.scene import Matrix, Scene
 
 _DIRECT = 8
@@ -39,7 +42,7 @@ _PAGE = 64
 _OVERVIEW = 64
 """So few cells a side take one product and no normalisers: a first picture, soon."""
 _KEPT = 8
-"""Heads whose whole maps are kept."""
+"""Heads whose whole maps are kept, and readings."""
 
 
 class Answers:
@@ -84,6 +87,8 @@ class Answers:
         }
         if question not in answers:
             raise ValueError(f"no question is called {question[:40]!r}")
+        if given.get("reading"):
+            return self._read(str(given["reading"])).answer(question, {**given, "reading": ""})
         return answers[question](given).detach().cpu().float().contiguous().numpy().astype("<f4").tobytes()
 
     def _live(self, number: int) -> dict[str, Any]:
@@ -186,6 +191,11 @@ class Answers:
 
     # --- what they need ---
 
+    def _read(self, text: str) -> Answers:
+        """The same questions of the scene with its tokens read in another way."""
+        reading = Reading.of(text)
+        return self._once(("reading", reading), lambda: Answers(reading.scene(self.scene)))
+
     def _head(self, given: Mapping[str, Any], ready: bool = True) -> tuple[int, int, Matrix]:
         """One head; `ready`: with its normalisers found, once for all who ask."""
         number = self._number(given, "layer", len(self.scene.layers))
@@ -225,10 +235,10 @@ class Answers:
         return future.result()
 
     def _forget(self) -> None:
-        """Whole maps are large: those used longest ago go."""
-        large = [key for key in self._found if key[0] == "levels"]
-        for key in large[:-_KEPT]:
-            del self._found[key]
+        """Whole maps are large: those used longest ago go, and readings with all that was found of them."""
+        for kind in ("levels", "reading"):
+            for key in [key for key in self._found if key[0] == kind][:-_KEPT]:
+                del self._found[key]
 
 
 def _added(matrix: AttentionMatrix, query: int, first: int, after: int) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +15,12 @@ from mirada.masks import is_causal
 from mirada.masks.views import Part
 from mirada.matrix import AttentionMatrix
 from mirada.viewer.image import Picture, as_picture
+from mirada.viewer.labels import Along, Labels, along_sides
+from mirada.viewer.rows import ByRows
+from mirada.viewer.side import Side
 
-Matrix = AttentionMatrix | DenseAttention
-Labels = Sequence[str] | tuple[Sequence[str], Sequence[str]]
+Given = AttentionMatrix | DenseAttention
+Matrix = Given | ByRows
 Table = list[list[float | None]]
 """A number for each head of each layer; None where there is none."""
 
@@ -32,8 +34,8 @@ class Layer:
     """(H, L, S)."""
     value: Tensor | None
     """(H, S, Ev), where it is known what the weights are applied to."""
-    queries: Sequence[str]
-    keys: Sequence[str]
+    queries: Side
+    keys: Side
     tokens: Sequence[int] | None = None
     """(L,), the same number for the same token, where queries and keys are one text."""
 
@@ -64,6 +66,9 @@ def scene(
     what: Any,
     *,
     labels: Labels | None = None,
+    words: Any = None,
+    special: Any = None,
+    segments: Any = None,
     image: Tensor | None = None,
     patch: int | None = None,
     first: int | None = None,
@@ -78,7 +83,8 @@ def scene(
             "`with mirada.watch(model) as records:` first"
         )
     notes: list[str] = []
-    layers = [_layer(name, one, value, labels, item, notes) for name, one, value in found]
+    along = along_sides(labels, words, special, segments)
+    layers = [_layer(name, one, value, along, item, notes) for name, one, value in found]
     picture = None
     if image is not None:
         _no_windows(found)
@@ -92,7 +98,7 @@ def scene(
     return Scene(tuple(layers), picture, title, tuple(dict.fromkeys(notes)))
 
 
-def _no_windows(found: Sequence[tuple[str, Matrix, Tensor | None]]) -> None:
+def _no_windows(found: Sequence[tuple[str, Given, Tensor | None]]) -> None:
     """Windows of an image lie in the batch: fewer of them in a later layer. Their tokens are no grid of the image."""
     batches = list(dict.fromkeys(tuple(one.shape[:-3]) for _, one, _ in found))
     if len(batches) > 1:
@@ -103,7 +109,7 @@ def _no_windows(found: Sequence[tuple[str, Matrix, Tensor | None]]) -> None:
         )
 
 
-def _named(what: Any) -> Iterable[tuple[str, Matrix, Tensor | None]]:
+def _named(what: Any) -> Iterable[tuple[str, Given, Tensor | None]]:
     """Each matrix with its name and, where there are any, the values that it weighs."""
     for name, one in _pairs(what):
         matrix = getattr(one, "matrix", one)
@@ -112,7 +118,7 @@ def _named(what: Any) -> Iterable[tuple[str, Matrix, Tensor | None]]:
         if isinstance(matrix, AttentionMatrix) and matrix.softcap is not None:
             dims, matrix = matrix.dims, _given(matrix.to_dense())  # the page forms scores without a cap
             matrix.dims = dims
-        if not isinstance(matrix, Matrix):
+        if not isinstance(matrix, Given):
             raise TypeError(
                 f"what: {type(one).__name__} can't be shown, wanted AttentionMatrix, weights (..., L, S), "
                 "what mirada.watch has seen, a list or dictionary of these, or a run (mirada.load)"
@@ -140,9 +146,9 @@ def _given(weights: Tensor) -> DenseAttention:
 
 def _layer(
     name: str,
-    matrix: Matrix,
+    matrix: Given,
     value: Tensor | None,
-    labels: Labels | None,
+    along: Along,
     item: int | tuple[int, ...],
     notes: list[str],
 ) -> Layer:
@@ -164,10 +170,10 @@ def _layer(
     if value is not None:
         value = value[index] if index and value.ndim > len(index) + 2 - one else value
         value = _values(value, matrix.shape[0])
-    row_words, column_words = _words(labels, queries, keys, name)
     notes += _not_finite(name, matrix)
-    tokens = _tokens(row_words) if labels is not None and row_words == column_words else None
-    return Layer(name, matrix, value, row_words, column_words, tokens)
+    asking, asked = along.of(name, queries, keys)
+    tokens = _tokens(asking) if along.target is not None and asking == asked else None
+    return Layer(name, matrix, value, asking, asked, tokens)
 
 
 def _tokens(words: Sequence[str]) -> list[int]:
@@ -180,7 +186,7 @@ _CHECKED = 1 << 24  # weights: more are not formed before anything is shown
 
 
 @torch.no_grad()
-def _not_finite(name: str, matrix: Matrix) -> Iterable[str]:
+def _not_finite(name: str, matrix: Given) -> Iterable[str]:
     """Where the first weight stands that is NaN or infinite, and how many rows hold one."""
     heads, queries, keys = matrix.shape
     if isinstance(matrix, DenseAttention):
@@ -200,7 +206,7 @@ def _not_finite(name: str, matrix: Matrix) -> Iterable[str]:
         yield f"{name}: {rows} not finite, first head {head}, query {query}, key {key} ({float(row[key])})."
 
 
-def _batch(matrix: Matrix, name: str) -> tuple[int, ...]:
+def _batch(matrix: Given, name: str) -> tuple[int, ...]:
     """The sizes of the dimensions of examples: all before the heads, which are the last before (L, S).
 
     Where a record says that the last one counts no heads, it has one head, and all of them are examples.
@@ -221,7 +227,7 @@ def _item(item: int | tuple[int, ...], batch: tuple[int, ...], name: str) -> tup
     return index
 
 
-def _one_head(matrix: Matrix) -> Matrix:
+def _one_head(matrix: Given) -> Given:
     if isinstance(matrix, DenseAttention):
         return DenseAttention(matrix.weights[None])
     mask = matrix.mask
@@ -236,51 +242,3 @@ def _values(value: Tensor, heads: int) -> Tensor | None:
     if value.ndim != 3 or value.shape[0] == 0 or heads % value.shape[0]:
         return None
     return value.repeat_interleave(heads // value.shape[0], 0)
-
-
-def _words(labels: Labels | None, queries: int, keys: int, name: str) -> tuple[Sequence[str], Sequence[str]]:
-    if labels is None:
-        numbers = [str(n) for n in range(max(queries, keys))]
-        return numbers[:queries], numbers[:keys]
-    if isinstance(labels, str):
-        raise TypeError("labels: one string was given, wanted a list with a string for each token")
-    pair = isinstance(labels, tuple) and len(labels) == 2 and not any(isinstance(part, str) for part in labels)
-    asking, asked = labels if pair else (labels, labels)
-    if len(asking) == queries and len(asked) == keys and pair and queries == keys:
-        # Both fit both sides: the layer's name tells which side it is of.
-        return _by_side(name, [_text(word) for word in asking], [_text(word) for word in asked])
-    if pair and queries != keys and len(asking) == keys and len(asked) == queries and len(asking) != len(asked):
-        raise ValueError(
-            f"labels: {name} has {queries} queries and {keys} keys, got {len(asking)} words for its queries and "
-            f"{len(asked)} for its keys: give the pair as (queries, keys)"
-        )
-    return _fitting(asking, asked, queries, f"{name}'s queries"), _fitting(asked, asking, keys, f"{name}'s keys")
-
-
-_CROSS = re.compile(r"enc_?dec|encoder_?attn|encoder_?attention|multihead_attn|cross", re.IGNORECASE)
-
-
-def _by_side(name: str, target: list[str], source: list[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """The words of an encoder's, a decoder's or a cross-attention layer of a model with two sides."""
-    parts = name.lower().split(".")
-    if _CROSS.search(name):
-        return target, source
-    if any(part.startswith("decoder") for part in parts):
-        return target, target
-    if any(part.startswith("encoder") for part in parts):
-        return source, source
-    return target, source
-
-
-def _fitting(words: Any, others: Any, count: int, of: str) -> Sequence[str]:
-    """The one of two lists that is as long as it must be: an encoder's own layers are labelled by the source alone."""
-    for candidate in (words, others):
-        if len(candidate) == count:
-            return [_text(word) for word in candidate]
-    lengths = " and ".join(str(length) for length in dict.fromkeys((len(words), len(others))))
-    raise ValueError(f"labels: got {lengths}, wanted {count}, one for each of {of}; for two sides, a pair of lists")
-
-
-def _text(word: Any) -> str:
-    # Half a surrogate pair, as some tokenizers give it, is no character that a page could hold.
-    return str(word).encode("utf-8", "replace").decode("utf-8")

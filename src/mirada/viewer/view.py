@@ -14,12 +14,13 @@ from torch import Tensor
 from mirada.viewer import page
 from mirada.viewer.embedded import Embedded
 from mirada.viewer.exhibit import Exhibit, Exhibitor
+from mirada.viewer.labels import Labels
 from mirada.viewer.measures import given
 from mirada.viewer.notebook import widget
 from mirada.viewer.payload import about, describe, prepare
 from mirada.viewer.playground import Trial
 from mirada.viewer.queries import Answers
-from mirada.viewer.scene import Labels, Scene, scene
+from mirada.viewer.scene import Scene, scene
 from mirada.viewer.server import Server
 
 MEGABYTE = 1_000_000
@@ -131,6 +132,9 @@ def view(
     what: Any,
     *,
     labels: Labels | None = None,
+    words: Any = None,
+    special: Any = None,
+    segments: Any = None,
     image: Tensor | None = None,
     patch: int | None = None,
     first: int | None = None,
@@ -148,6 +152,13 @@ def view(
             which brings labels, image, title and trials along; what is given here goes before them.
         labels: a string for each token; for two sides, a pair (of the queries, of the keys). They are shown as text,
             whatever is in them. Layers over the source alone take whichever of the two is as long.
+        words: the word of each token, as a tokenizer's ``word_ids()``: whole numbers, or None for a token without one.
+            The page shows tokens or words: weights are then summed over a word's keys and averaged over its queries.
+            If left out, marks in the labels tell (Ġ, ▁, ##).
+        special: True for each token that belongs to no text, as a tokenizer's ``special_tokens_mask``: the page can
+            hide these and renormalise the rest. If left out, labels such as [CLS] and </s> tell.
+        segments: name → slice of tokens, without overlap: blocks of the matrix that the page can show alone. Where
+            labels are a pair, words, special and segments are pairs, too.
         image: the picture that the tokens are patches of: (H, W), (1, H, W), (3, H, W) or (H, W, 3).
         patch: side of a patch in pixels; found from the number of tokens if left out.
         first: the token of the image's first patch, where patches aren't the last tokens (text, image, text).
@@ -158,7 +169,8 @@ def view(
         measures: numbers of each head to find heads by: name -> (layers, heads), the effect of ablating each, say.
 
     Raises:
-        ValueError: nothing to be shown, labels of the wrong length, an image that the tokens don't fit, a run whose
+        ValueError: nothing to be shown; labels, words or special tokens of the wrong length; segments that overlap or
+            reach beyond the tokens; an image that the tokens don't fit, a run whose
             model has no attention.
         TypeError: something that is no attention.
         RunError: a run without weights.
@@ -179,7 +191,8 @@ def view(
         trials = what.trials if trials is None else trials
         what = what.layers
     title = "mirada" if title is None else title
-    shown = scene(what, labels=labels, image=image, patch=patch, first=first, item=item, title=title)
+    text = {"labels": labels, "words": words, "special": special, "segments": segments}
+    shown = scene(what, **text, image=image, patch=patch, first=first, item=item, title=title)
     if measures is not None:
         shown = replace(shown, measures=given(measures, shown.layers))
     return View(shown, height, trials)
