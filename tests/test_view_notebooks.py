@@ -27,8 +27,8 @@ pytestmark = pytest.mark.browser
 
 HEIGHT = 420
 CELLS = (
-    "import mirada, torch\nfrom mirada.exhibits import walkthrough\n"
-    "torch.manual_seed(0)\none, other = torch.randn(2, 2, 6, 6).softmax(-1)\ntrials = walkthrough().trials",
+    "import mirada, torch\nfrom mirada.systems import walkthrough\n"
+    "torch.manual_seed(0)\none, other = torch.randn(2, 2, 6, 6).softmax(-1)\ntrials = walkthrough.exhibit().trials",
     f"mirada.view(one, labels=list('abcdef'), title='one', height={HEIGHT}, trials=trials)",
     f"mirada.view(other, labels=list('ABCDEF'), title='other', height={HEIGHT})",
 )

@@ -13,8 +13,7 @@ import torch
 
 import mirada
 from mirada.cli import main
-from mirada.exhibits import exhibit, walkthrough
-from mirada.exhibits.trials import matrix_trial, trials
+from mirada.systems import patches, walkthrough
 from mirada.training.run import Folder, RunError
 from mirada.viewer.queries import Answers
 from mirada.viewer.server import HOST, Server
@@ -68,8 +67,8 @@ def weights_of(run, index):
 @pytest.mark.parametrize("name", SHOWN)
 def test_what_is_shown_are_the_models_own_weights(runs, name, tmp_path):
     run = runs(name)
-    shown = exhibit(run, 3)
-    for layer, wanted in zip(shown.layers, weights_of(run, 3), strict=True):
+    shown = run.exhibit(3)
+    for layer, wanted in zip(mirada.view(run, item=3).scene.layers, weights_of(run, 3), strict=True):
         torch.testing.assert_close(layer.matrix.to_dense(), wanted, atol=1e-6, rtol=0)
     view = mirada.view(run, item=3)
     assert (view.scene.title, set(view.trials)) == (shown.title, {"try"})
@@ -79,7 +78,7 @@ def test_what_is_shown_are_the_models_own_weights(runs, name, tmp_path):
 @pytest.mark.parametrize(("name", "error"), [("mlp", "no attention to look at"), ("none", "nothing to look at")])
 def test_models_without_attention(runs, name, error):
     with pytest.raises(ValueError, match=error):
-        exhibit(runs(name))
+        runs(name).exhibit()
 
 
 def test_an_example_that_isnt_there(runs):
@@ -121,7 +120,9 @@ def test_folders_that_cant_be_looked_into(runs, tmp_path, capsys):
     assert main(["view", str(broken)]) == 2
     assert "has no model.safetensors" in capsys.readouterr().err
     assert main(["view", str(runs("block").folder.path), "--beside", str(runs("single").folder.path)]) == 2
-    assert "only two runs of squares" in capsys.readouterr().err
+    assert "a run of patches can't be looked at beside a run of squares" in capsys.readouterr().err
+    assert main(["view", str(runs("block").folder.path), "--beside", str(runs("wide").folder.path)]) == 2
+    assert "a run of patches can't be looked at beside a run of patches" in capsys.readouterr().err
 
 
 def test_the_command_serves_until_ctrl_c(runs):
@@ -139,7 +140,7 @@ def test_the_command_serves_until_ctrl_c(runs):
 
 def test_a_drawn_digit_is_named_and_looked_into(runs):
     run = runs("block")
-    tried = trials(run)["try"]
+    tried = run.exhibit().trials["try"]
     image = run.data.test_images[5]
     said = tried.answer({"pixels": image.flatten().tolist(), "query": 6})
     with torch.no_grad():
@@ -150,18 +151,18 @@ def test_a_drawn_digit_is_named_and_looked_into(runs):
 def test_a_pixel_looks_as_it_does_in_the_model(runs):
     run = runs("pixels")
     image = run.data.images.test_images[2]
-    said = trials(run)["try"].answer({"pixels": image.flatten().tolist(), "query": 11})
+    said = run.exhibit().trials["try"].answer({"pixels": image.flatten().tolist(), "query": 11})
     torch.testing.assert_close(torch.tensor(said["looks"]), weights_of(run, 2)[0][0, 11])
 
 
 def test_an_mlp_can_be_drawn_for_too(runs):
-    tried = trials(runs("mlp"))["try"]
+    tried = patches.sheet(runs("mlp"))
     assert tried.answer({"pixels": tried.about["example"]})["looks"] is None
 
 
 def test_ten_digits_are_judged(runs):
     run = runs("counting")
-    said = trials(run)["try"].answer({"digits": "2242000219"})
+    said = run.exhibit().trials["try"].answer({"digits": "2242000219"})
     with torch.no_grad():
         logits, weights = run.model(torch.tensor([[2, 2, 4, 2, 0, 0, 0, 2, 1, 9]]))
     assert said["probability"] == pytest.approx(float(logits.sigmoid()))
@@ -170,7 +171,7 @@ def test_ten_digits_are_judged(runs):
 
 def test_a_square_is_finished_with_and_without_attention(runs):
     points = [[-1.0, 1.0], [1.0, 1.0]]
-    one, other = trials(runs("multihead"), runs("none"))["try"].answer({"points": points})["finished"]
+    one, other = runs("multihead").exhibit(beside=runs("none")).trials["try"].answer({"points": points})["finished"]
     assert (one["name"], other["name"]) == ("attention: multihead", "attention: none")
     with torch.no_grad():
         predicted, _ = runs("none").model(torch.tensor([points]), torch.tensor([2]))
@@ -180,11 +181,12 @@ def test_a_square_is_finished_with_and_without_attention(runs):
 
 
 def test_a_matrix_and_its_mask_are_edited():
-    x = walkthrough().layers[0].value[0]
+    shown = walkthrough.exhibit()
+    x = shown.layers[0].value[0]
     mask = torch.ones(5, 5)
     mask[:, 4] = 0
     mask[2] = 0
-    said = matrix_trial(x).answer({"matrix": x.tolist(), "mask": mask.tolist(), "scale": 1})
+    said = shown.trials["try"].answer({"matrix": x.tolist(), "mask": mask.tolist(), "scale": 1})
     percents = [[round(100 * weight) for weight in row] for row in said["weights"]]
     assert percents[0] == [23, 24, 26, 27, 0]
     assert percents[2] == [0, 0, 0, 0, 0]
@@ -194,13 +196,13 @@ def test_a_matrix_and_its_mask_are_edited():
 @pytest.mark.parametrize("given", [{}, {"digits": "12"}, {"digits": 3}, {"digits": "٣" * 10}])
 def test_digits_that_are_none(runs, given):
     with pytest.raises(ValueError, match="10 digits are wanted"):
-        trials(runs("counting"))["try"].answer(given)
+        runs("counting").exhibit().trials["try"].answer(given)
 
 
 @pytest.mark.parametrize("points", [None, [[0, 0]], [[0, 0], [0, 1e9]], [["a", 0], [0, 0]], [[None, 0], [0, 0]], "x"])
 def test_points_that_are_none(runs, points):
     with pytest.raises(ValueError, match="points must be numbers"):
-        trials(runs("single"))["try"].answer({"points": points})
+        runs("single").exhibit().trials["try"].answer({"points": points})
 
 
 @pytest.mark.browser
@@ -294,7 +296,7 @@ def test_a_widget_lets_a_run_be_tried_by_hand(runs):
     for given in ({"digits": "2242000219"}, {"digits": "2"}):
         widget._handle_custom_msg({"id": "a", "question": "try", "parameters": given}, [])
     (_, (body,)), (refused, _) = sent
-    assert json.loads(body) == trials(run)["try"].answer({"digits": "2242000219"})
+    assert json.loads(body) == run.exhibit().trials["try"].answer({"digits": "2242000219"})
     assert refused == {"answer": "a", "error": "10 digits are wanted"}
 
 

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from inspect import signature
 from pathlib import Path
 from shlex import quote
 from types import ModuleType
@@ -84,14 +85,22 @@ class Run:
         return self.system.predict(self, list(inputs))
 
     def exhibit(self, example: int = 0, beside: Run | None = None) -> Exhibit:
-        """What `mirada.view` shows of it: the attention on one of its test examples.
+        """What `mirada.view` shows of it: the attention on one of its test examples, and what can be tried by hand.
+
+        Args:
+            example: which of the test examples.
+            beside: a second run of the same system, to be tried by the same hand where the system compares runs.
 
         Raises:
-            ValueError: no such example, or a model without attention.
+            ValueError: no such example, a model without attention, or two runs that can't be compared.
         """
-        from mirada.exhibits import exhibit  # imported here: training does not need it
-
-        return exhibit(self, example, beside)
+        if beside is None:
+            return self.system.exhibit(self, example)
+        if beside.name != self.name or "beside" not in signature(self.system.exhibit).parameters:
+            raise ValueError(
+                f"beside={beside.folder.path}: a run of {self.name} can't be looked at beside a run of {beside.name}"
+            )
+        return self.system.exhibit(self, example, beside)
 
 
 def train(

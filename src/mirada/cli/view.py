@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mirada import exhibits, experiment
+from mirada import experiment, systems
 from mirada.viewer import Exhibit
 from mirada.viewer import view as look
 
@@ -17,7 +17,9 @@ def view(
     /,
     *,
     example: Annotated[int, Parameter(help="Which of the test examples.")] = 0,
-    beside: Annotated[Path | None, Parameter(help="A second run of squares, to finish the same square.")] = None,
+    beside: Annotated[
+        Path | None, Parameter(help="A second run of the same system, to try both by hand (squares).")
+    ] = None,
     port: Annotated[int, Parameter(help="Port on this machine; 0 takes any that is free.")] = 0,
     save: Annotated[Path | None, Parameter(help="Write a page that needs no server, and stop.")] = None,
     browser: Annotated[bool, Parameter(help="Open the page in a browser.")] = True,
@@ -31,7 +33,8 @@ def view(
 
 
 def _shown(folder: Path, example: int, beside: Path | None) -> Exhibit:
-    if str(folder) == "walkthrough" and not folder.exists():
-        return exhibits.walkthrough()
+    name = str(folder)
+    if name in systems.names() and not folder.exists() and not systems.is_trained(systems.get(name)):
+        return systems.get(name).exhibit()
     other = None if beside is None else experiment.load(beside)
     return experiment.load(folder).exhibit(example, other)

@@ -36,3 +36,8 @@ def get(name: str) -> ModuleType:
     if name not in names():
         raise ValueError(f"no system is called {name!r}{did_you_mean(str(name), names())}")
     return import_module(f"{__name__}.{name}")
+
+
+def is_trained(system: ModuleType) -> bool:
+    """Whether there is something to train in a system."""
+    return hasattr(system, "measure")

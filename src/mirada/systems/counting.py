@@ -25,6 +25,9 @@ from mirada.data.batches import Batch, in_order
 from mirada.data.counts import generate
 from mirada.nn import QueryAttention
 from mirada.training.loop import Recipe, Sums
+from mirada.viewer import Exhibit, picked
+from mirada.viewer.playground import digits as typed_digits
+from mirada.watching import watch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -240,3 +243,26 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     page = plots.figure(6.4, 1.5, sentence)
     show(digits, weights, ax=page.add_subplot())
     return f"{sentence}\nattention  {looks}", page
+
+
+# --- the interactive view ---
+
+
+@torch.no_grad()
+def exhibit(run: Run, example: int = 0) -> Exhibit:
+    """What the query attends to in one test sequence, and ten digits to type.
+
+    Raises:
+        ValueError: no such test sequence.
+    """
+    digits = picked(run.data.test[0], example)  # (10,)
+    with watch(run.model) as records:
+        run.model(digits[None])
+
+    def judge(digits: Tensor) -> tuple[Tensor, Tensor]:
+        logits, weights = run.model(digits[None])
+        return logits.sigmoid(), weights[0, 0]
+
+    trial = typed_digits(judge, example=run.data.test[0][0], question="more 2s than 4s?")
+    labels = (["the query"], [str(digit) for digit in digits.tolist()])
+    return Exhibit(records, labels, "counting", trials={"try": trial})

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -34,6 +35,10 @@ from mirada.matrix import attention
 from mirada.nn import MultiHeadAttention, WideMultiHeadAttention
 from mirada.systems._asked import asked_images, share_bars, verdicts
 from mirada.training.loop import Recipe, Sums
+from mirada.viewer import Exhibit, picked
+from mirada.viewer.playground import Trial, drawing
+from mirada.watching import watch
+from mirada.watching.session import heads_apart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -383,3 +388,50 @@ def last_look(model: Bare | Transformer, image: Tensor, axes: list[Axes]) -> Non
     title = f"all patches together: {100 * received.min():.0f} to {100 * received.max():.0f} % each"
     plots.over_image(image, received - received.min(), patch=model.patch, ax=axes[0], title=title)
     plots.gaze(image, weights, patch=model.patch, ax=axes[1], title="where each patch looks")
+
+
+# --- the interactive view ---
+
+
+@torch.no_grad()
+def exhibit(run: Run, example: int = 0) -> Exhibit:
+    """What the patches of one test image attend to, in every head, and a sheet to draw another image on.
+
+    Raises:
+        ValueError: no such test image, or a model without attention.
+    """
+    model, data = run.model, run.data
+    if not isinstance(model, Bare | Transformer):
+        raise ValueError("this run's model is mlp, which has no attention to look at: train another (--model)")
+    image = picked(data.test_images, example)  # (H, W)
+    # Each head with its own queries, keys and values, as the lesson draws it.
+    with heads_apart(model.modules()), watch(model) as records:
+        model.looks(image[None])
+    token = "place" if _among_features(model) else "patch"
+    names = [f"{token} {n + 1}" for n in range(records[0].shape[-1])]
+    shown, patch = (None, None) if _among_features(model) else (image, model.patch)
+    title = f"patches, {run.settings.model}: a {data.classes[data.test_labels[example]]}"
+    return Exhibit(records, (names, names), title, shown, patch, {"try": sheet(run)})
+
+
+def last_attention(model: Bare | Transformer, image: Tensor, query: int) -> Tensor:
+    """What one patch of an image (1, H, W) attends to, the mean of the last layer's heads: (P,)."""
+    return model.looks(image)[-1][0, :, query].mean(0)
+
+
+def sheet(run: Run) -> Trial:
+    """Draw an image: what the model makes of it, and what a patch attends to, the mean of the last layer's heads."""
+    model, data = run.model, run.data
+    attended: Callable[[Tensor, int], Tensor] | None = None
+    grid = None
+    if isinstance(model, Bare | Transformer) and not _among_features(model):
+        height, width = data.size
+        grid = height // model.patch, width // model.patch
+        attended = partial(last_attention, model)
+    return drawing(
+        lambda image: model(image).softmax(-1)[0],
+        attended,
+        grid=grid,
+        classes=data.classes,
+        example=data.test_images[0],
+    )

@@ -28,6 +28,9 @@ from mirada.nn import SelfAttention
 from mirada.plots.style import CYCLE, INK, SMALL, headline, quiet
 from mirada.systems._asked import asked_images, share_bars, verdicts
 from mirada.training.loop import Recipe, Sums
+from mirada.viewer import Exhibit, picked
+from mirada.viewer.playground import drawing
+from mirada.watching import watch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -270,3 +273,30 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
         headline(pictures[0], f"image {name}")
         share_bars(bars, probabilities[number], run.data.images.classes)
     return verdicts(inputs, probabilities, labels, run.data.images.classes), page
+
+
+# --- the interactive view ---
+
+
+@torch.no_grad()
+def exhibit(run: Run, example: int = 0) -> Exhibit:
+    """What the pixels of one test image attend to, and a sheet to draw another image on.
+
+    Raises:
+        ValueError: no such test image.
+    """
+    assert isinstance(run.model, Pixels)
+    model, images = run.model, run.data.images
+    image = picked(images.test_images, example)  # (H, W)
+    with watch(model) as records:
+        model.looks(image[None])
+    names = [f"row {n // image.shape[1] + 1}, column {n % image.shape[1] + 1}" for n in range(image.numel())]
+    sheet = drawing(
+        lambda image: model(image).softmax(-1)[0],
+        lambda image, query: model.looks(image)[0, query],
+        grid=images.size,
+        classes=images.classes,
+        example=images.test_images[0],
+    )
+    title = f"pixels: a {images.classes[images.test_labels[example]]}"
+    return Exhibit(records, (names, names), title, image, 1, {"try": sheet})

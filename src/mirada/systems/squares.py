@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -37,6 +38,10 @@ from mirada.data.squares import Squares
 from mirada.masks import Mask
 from mirada.nn import CrossAttention, Memory, WideMultiHeadAttention
 from mirada.training.loop import Recipe, Sums
+from mirada.viewer import Exhibit, picked
+from mirada.viewer.playground import corners
+from mirada.watching import watch
+from mirada.watching.session import heads_apart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -461,3 +466,42 @@ def corner(text: str) -> tuple[float, float]:
     if not math.isfinite(x + y):
         raise ValueError(f"a corner's numbers must be finite, got {text!r}")
     return x, y
+
+
+# --- the interactive view ---
+
+
+@torch.no_grad()
+def exhibit(run: Run, example: int = 0, beside: Run | None = None) -> Exhibit:
+    """What the decoder attends to in one test square at its two steps, and corners to drag.
+
+    Args:
+        run: the run.
+        example: which of the test squares.
+        beside: a second run, to finish the same corners.
+
+    Raises:
+        ValueError: no such test square, or a model without attention.
+    """
+    if run.settings.attention == "none":
+        raise ValueError("this run's model has attention=none, nothing to look at: train another (--attention)")
+    source, lengths = picked(run.data.test.source, example), run.data.test.lengths[example]
+    with heads_apart(run.model.modules()), watch(run.model) as records:
+        run.model(source[None], lengths[None])
+    points = [f"({x:.2f}, {y:.2f})" for x, y in source.tolist()]
+    pair = [run] if beside is None else [run, beside]
+    dragged = corners(
+        [(f"attention: {one.settings.attention}", partial(finish, one)) for one in pair],
+        example=run.data.test.source[0, :2],
+    )
+    # One matrix of both steps: a step is a query, the encoder's states are the keys of both.
+    return Exhibit(records.stitched(), (["first step", "second step"], points), "squares", trials={"try": dragged})
+
+
+def finish(run: Run, points: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The two points that follow the two given, (2, 2), and what each attends to, the mean of heads, (2, 2)."""
+    longest = run.data.test.source.shape[1]
+    source = torch.zeros(1, longest, FEATURES)
+    source[0, :2] = points
+    predicted, weights = run.model(source, torch.tensor([2]))  # (1, 2, 2); (..., 1, 2, S)
+    return predicted[0], None if weights is None else weights.reshape(-1, TARGETS, longest).mean(0)[:, :2]

@@ -21,8 +21,12 @@ from torch import Tensor
 
 from mirada import masks
 from mirada.data.arrays import read_matrix
+from mirada.matrix import AttentionMatrix
 from mirada.systems._steps import Panel, Step, Walk
 from mirada.tracing import Trace, trace
+from mirada.viewer import Exhibit
+from mirada.viewer.exhibit import Attention
+from mirada.viewer.playground import matrix as edited_matrix
 
 SUMMARY = "The mechanism and its masks, step by step, in tables and pictures."
 
@@ -313,3 +317,20 @@ def _shares(title: str, seen: Trace, values: Literal["decimals", "percents"]) ->
 
 def _count(length: int) -> str:
     return {0: "no real key", 1: "1 real key"}.get(length, f"{length} real keys")
+
+
+# --- the interactive view ---
+
+
+def exhibit() -> Exhibit:
+    """The worked example under its padding mask, and the matrix and the mask to edit."""
+    x = _inputs(Settings())[0]  # (1, 5, 10)
+    rows, keys = [f"row {n + 1}" for n in range(x.shape[1])], x.shape[1]
+    attended = Attention("walkthrough", AttentionMatrix(x, x, masks.padding([keys - 1], keys), scale=1.0), x)
+
+    def attend(x: Tensor, mask: Tensor, scale: float) -> dict[str, Tensor]:
+        seen = trace(x, x, x, mask, scale=scale)
+        return {name: getattr(seen, name) for name in ("scores", "masked", "weights", "context")}
+
+    trial = edited_matrix(attend, example=x[0])
+    return Exhibit([attended], (rows, rows), "walkthrough", trials={"try": trial})

@@ -36,9 +36,7 @@ def stitch(steps: Sequence[AttentionRecord], *, ordered: bool = False) -> Attent
         return steps[0]
     for step in steps:
         if step.call.weights is not None:
-            raise ValueError(
-                f"step {step.nth} of {step.name!r} has weights only, whose keys are not known: no stitching"
-            )
+            return _of_weights(steps)
     sinks = [_Sink.of(step.call) for step in steps]
     calls = _with_one_number_of_heads([sink.without for sink in sinks])
     _check_alike(steps, calls)
@@ -62,13 +60,31 @@ def stitch(steps: Sequence[AttentionRecord], *, ordered: bool = False) -> Attent
         masks=(),
         rule=_causal(calls, cache) or _written_out(calls, cache),
     )
-    call = sinks[0].added_to(call, sinks)
+    return _whole(steps, sinks[0].added_to(call, sinks), crossing=cache.crossing)
+
+
+def _of_weights(steps: Sequence[AttentionRecord]) -> AttentionRecord:
+    """Steps of which the weights alone are known: they are one matrix where all attend to the same values."""
+    calls = [step.call for step in steps]
+    for step, call in zip(steps, calls, strict=True):
+        same = call.value is not None and calls[0].value is not None and torch.equal(call.value, calls[0].value)
+        if call.weights is None or not same:
+            raise ValueError(
+                f"step {step.nth} of {step.name!r} has weights only, whose keys are not known, and values of its own: "
+                "no stitching"
+            )
+    weights = torch.cat([call.weights for call in calls if call.weights is not None], -2)
+    return _whole(steps, Call.of_weights(weights, calls[0].value), crossing=True)
+
+
+def _whole(steps: Sequence[AttentionRecord], call: Call, *, crossing: bool) -> AttentionRecord:
+    """The record of the stitched call."""
     return steps[-1].copy(
         nth=0,
         shape=call.shape,
         masked="stitched",
         context=None,
-        crossing=cache.crossing,
+        crossing=crossing,
         _source=call,
         _call=call,
         _kept=None,

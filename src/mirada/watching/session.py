@@ -80,7 +80,7 @@ class Watch:
             self._modules.attach()
             intercept = Intercept(self)
             self._modules.functions = lambda: intercept.functions
-            entered.enter_context(_heads_apart([m for m, name in self._modules.names.items() if self._edits_of(name)]))
+            entered.enter_context(heads_apart([m for m, name in self._modules.names.items() if self._edits_of(name)]))
             entered.enter_context(intercept)
             self._open = entered.pop_all()
         self._state = "open"
@@ -306,8 +306,8 @@ class Watch:
 
 
 @contextmanager
-def _heads_apart(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """A layer that folds its heads together computes each by itself while one of them is edited."""
+def heads_apart(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Layers that fold their heads together compute each by itself for as long as this lasts."""
     folding: list[Any] = [module for module in modules if vars(module).get("folds") is True]
     for module in folding:
         module.folds = False

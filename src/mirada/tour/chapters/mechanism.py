@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mirada.exhibits import walkthrough
-from mirada.systems.walkthrough import Walk
+from mirada.systems.walkthrough import Walk, exhibit
 from mirada.tour import trials
 from mirada.tour.draw import panels
 from mirada.tour.page import Chapter, Fact, Look, Next, Pictures, Table, Terms, Text, Trial
@@ -63,7 +62,7 @@ def chapter(walk: Walk) -> Chapter:
                 ),
             ),
             Look(
-                view=view(walkthrough()),
+                view=view(exhibit()),
                 caption="From two vectors to a context, with every number on the way. Choose a row as the query, and "
                 "go step by step. The padding mask hides row 5.",
                 opens={"view": "steps", "query": 0},
