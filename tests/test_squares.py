@@ -165,6 +165,43 @@ def test_each_score_gives_the_weights_of_its_own_layer(score):
     assert isinstance(net.decoder.attention.value, nn.Linear)
 
 
+def test_queries_and_keys_have_a_width_of_their_own():
+    net = model("single", hidden=3, embed_dim=5)
+    assert (net.decoder.attention.query.weight.shape, net.decoder.attention.key.weight.shape) == ((5, 3), (5, 3))
+    assert net.decoder.out.in_features == 3 + 3  # the states are averaged as they are
+    projected = model("single", hidden=3, embed_dim=5, project_values=True)
+    assert projected.decoder.out.in_features == 3 + 5
+    assert projected(torch.randn(4, 2, 2), torch.full((4,), 2))[0].shape == (4, 2, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("given", "wanted"), [(1, 1), (3, 1), (2, 5)])
+def test_walks_of_other_lengths(kind, given, wanted):
+    settings = Settings(attention=kind, source_length=given, target_length=wanted)
+    data = squares.load(settings)
+    assert (data.train.source.shape, data.train.target.shape) == ((256, given, 2), (256, wanted, 2))
+    net = squares.build(settings, data)
+    points, weights = net(data.test.source, data.test.lengths)
+    assert points.shape == data.test.target.shape
+    assert weights is None or weights.shape[-3:] == (128, wanted, given)
+    # Forced, each step depends on the true point before it alone: the same as the steps one by one.
+    net.teacher_forcing = 1.0
+    forced, _ = net(data.test.source, data.test.lengths, data.test.target)
+    states, state, point, mask = net.encode(data.test.source, data.test.lengths)
+    memory = net.decoder.remember(states)
+    for step in range(wanted):
+        found, state, _ = net.decoder(point, state, memory, mask)
+        torch.testing.assert_close(found, forced[:, step : step + 1])
+        point = data.test.target[:, step : step + 1]
+
+
+def test_each_step_has_a_coin_of_its_own():
+    net = model("single", target_length=4)
+    source, lengths, target = torch.randn(2, 2, 2), torch.full((2,), 2), torch.randn(2, 4, 2)
+    found = {tuple(net(source, lengths, target)[0][0, :, 0].tolist()) for _ in range(200)}
+    assert len({tuple(round(x, 5) for x in one) for one in found}) == 2**3
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -174,6 +211,10 @@ def test_each_score_gives_the_weights_of_its_own_layer(score):
         ({"attention": "multihead", "project_values": True}, "project_values=True"),
         ({"teacher_forcing": 1.5}, "teacher_forcing=1.5"),
         ({"hidden": 0}, "hidden=0"),
+        ({"attention": "none", "embed_dim": 3}, "embed_dim=3"),
+        ({"score": "general", "embed_dim": 3}, "embed_dim=3"),
+        ({"variable_length": True, "source_length": 3}, "source_length=3"),
+        ({"target_length": 65}, "target_length=65: at most 64"),
     ],
 )
 def test_an_option_that_the_model_would_ignore_is_refused(options, named):

@@ -34,12 +34,14 @@ class CrossAttention(nn.Module):
     Args:
         embed_dim: features E of a query, and of keys and context.
         source_dim: features of a position of the source; E if left out.
+        query_dim: features of what is made a query; E if left out. "general" has no projection of its own for it, so
+            there it is E.
         score: one of the three.
         project_values: whether values are projected too. If not, the source itself is averaged: the context then
             has `source_dim` features.
 
     Shapes:
-        query (..., L, E), source (..., S, source_dim); context (..., L, E or source_dim); weights (..., L, S).
+        query (..., L, query_dim), source (..., S, source_dim); context (..., L, E or source_dim); weights (..., L, S).
 
     Raises:
         ValueError: an unknown score, features that are not the layer's, or a mask that does not fit.
@@ -52,15 +54,26 @@ class CrossAttention(nn.Module):
     """
 
     def __init__(
-        self, embed_dim: int, source_dim: int | None = None, *, score: Score = "dot", project_values: bool = True
+        self,
+        embed_dim: int,
+        source_dim: int | None = None,
+        *,
+        query_dim: int | None = None,
+        score: Score = "dot",
+        project_values: bool = True,
     ) -> None:
         super().__init__()
         source_dim = embed_dim if source_dim is None else source_dim
-        positive(embed_dim=embed_dim, source_dim=source_dim)
+        query_dim = embed_dim if query_dim is None else query_dim
+        positive(embed_dim=embed_dim, source_dim=source_dim, query_dim=query_dim)
         if score not in get_args(Score):
             raise ValueError(f"score must be one of {', '.join(map(repr, get_args(Score)))}, got {score!r}")
-        self.embed_dim, self.source_dim, self.score = embed_dim, source_dim, score
-        self.query = nn.Identity() if score == "general" else nn.Linear(embed_dim, embed_dim, bias=score == "dot")
+        if score == "general" and query_dim != embed_dim:
+            raise ValueError(
+                f"query_dim={query_dim}: score='general' projects no query, so it must be embed_dim={embed_dim}"
+            )
+        self.embed_dim, self.source_dim, self.query_dim, self.score = embed_dim, source_dim, query_dim, score
+        self.query = nn.Identity() if score == "general" else nn.Linear(query_dim, embed_dim, bias=score == "dot")
         self.key = nn.Linear(source_dim, embed_dim, bias=score != "general")
         # Drawn even where it is not kept, so that a seed gives the same layers behind this one either way.
         value = nn.Linear(source_dim, embed_dim)
@@ -77,7 +90,7 @@ class CrossAttention(nn.Module):
         self, query: Tensor, memory: Memory, mask: Mask | Tensor | None = None, *, need_weights: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The context of every query, and with `need_weights` where it looked."""
-        expect("query", query, self.embed_dim)
+        expect("query", query, self.query_dim)
         query = self.query(query)  # (..., L, E)
         if self.score == "additive":
             weights = self._additive_weights(query, memory.key, mask)  # (..., L, S)

@@ -182,7 +182,7 @@ def _name(
     ):
         if labels is None:
             shown = _counted(count)
-            axis.set_ticks([number - 1 for number in shown], shown)
+            axis.set_ticks([number - 1 for number in shown], map(str, shown))
             axis.set_tick_params(labelcolor=FAINT)
         elif len(labels) == count:
             axis.set_ticks(range(count), [str(label) for label in labels])

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 SUMMARY = "An encoder and a decoder that finishes a square, with and without attention between them."
 BEST = "loss"
 
-FEATURES, HIDDEN, TARGETS = 2, 2, 2  # x and y of a point; features of a state by default; points to predict
+FEATURES, HIDDEN, TARGETS = 2, 2, 2  # x and y of a point; by default: features of a state, points to predict
+_LONGEST = 64  # points of a walk, given or to predict
 
 Score = Literal["scaled", "general", "additive"]
 
@@ -85,17 +86,26 @@ class Settings(Recipe):
     """Whether single passes the encoder's states through a learned layer before it averages them."""
     hidden: int = HIDDEN
     """Features of a state of the encoder and of the decoder."""
+    embed_dim: int | None = None
+    """Features of a query and of a key of single, d in √d; default: those of a state."""
+    source_length: int | None = None
+    """Points that are given; default: 2."""
+    target_length: int = TARGETS
+    """Points that are to be predicted."""
     teacher_forcing: float = 0.5
-    """In training, how often the decoder's second step is fed the true point in place of its own prediction: 0 to 1."""
+    """In training, how often each of the decoder's steps but the first is fed the true point before it in place of its
+    own prediction: 0 to 1."""
     variable_length: bool = False
-    """Sources of 2 to 4 points, in place of always 2."""
+    """Sources of 2 to 4 points, in place of always the same number."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("batch_size", "heads", "hidden"):
+        for name in ("batch_size", "heads", "hidden", "embed_dim", "source_length", "target_length"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: at least 1 is needed")
+            if name.endswith("_length") and value is not None and value > _LONGEST:
+                raise ValueError(f"{name}={value}: at most {_LONGEST} points are drawn")
         if not 0 <= self.teacher_forcing <= 1:
             raise ValueError(f"teacher_forcing={self.teacher_forcing}: a probability from 0 to 1 is needed")
         self._refuse_what_is_ignored()
@@ -103,6 +113,8 @@ class Settings(Recipe):
             object.__setattr__(self, "heads", 3)
         if self.attention == "single" and self.score is None:
             object.__setattr__(self, "score", "scaled")
+        if not self.variable_length and self.source_length is None:
+            object.__setattr__(self, "source_length", 2)
         if self.model_seed is None:
             # Written into the settings, so that a run's folder says which draw it was.
             object.__setattr__(self, "model_seed", 1 if self.variable_length else 23)
@@ -111,10 +123,16 @@ class Settings(Recipe):
         """An option that the chosen attention does not have would be ignored in silence."""
         if self.heads is not None and self.attention != "multihead":
             raise ValueError(f"heads={self.heads}: attention={self.attention!r} has no such option; use multihead")
-        for name in ("score", "project_values"):
+        for name in ("score", "project_values", "embed_dim"):
             if getattr(self, name) and self.attention != "single":
                 value = getattr(self, name)
                 raise ValueError(f"{name}={value!r}: attention={self.attention!r} has no such option; use single")
+        if self.score == "general" and self.embed_dim not in (None, self.hidden):
+            raise ValueError(
+                f"embed_dim={self.embed_dim}: score='general' projects no query, so it must be hidden={self.hidden}"
+            )
+        if self.variable_length and self.source_length is not None:
+            raise ValueError(f"source_length={self.source_length}: variable_length draws 2 to 4; give one of the two")
 
 
 # --- data ---
@@ -133,7 +151,13 @@ def load(settings: Settings) -> Data:
     """Draw the squares."""
 
     def draw(count: int, seed: int) -> Squares:
-        return squares.generate(count, RandomState(seed), variable_length=settings.variable_length)
+        return squares.generate(
+            count,
+            RandomState(seed),
+            source_length=settings.source_length or 2,
+            target_length=settings.target_length,
+            variable_length=settings.variable_length,
+        )
 
     return Data(train=draw(256, seed=13), validation=draw(128, seed=17), test=draw(128, seed=19))
 
@@ -200,17 +224,24 @@ class AttentionDecoder(nn.Module):
         heads: int | None = None,
         *,
         hidden: int = HIDDEN,
+        embed_dim: int | None = None,
         score: Score = "scaled",
         project_values: bool = False,
     ) -> None:
         super().__init__()
+        embed_dim = embed_dim or hidden
         self.gru = nn.GRU(FEATURES, hidden, batch_first=True)
         if heads is None:
-            of_layer = "dot" if score == "scaled" else score
-            self.attention = CrossAttention(hidden, score=of_layer, project_values=project_values)
+            self.attention = CrossAttention(
+                embed_dim,
+                source_dim=hidden,
+                query_dim=hidden,
+                score="dot" if score == "scaled" else score,
+                project_values=project_values,
+            )
         else:
             self.attention = WideMultiHeadAttention(hidden, heads)
-        self.out = nn.Linear(2 * hidden, FEATURES)
+        self.out = nn.Linear(hidden + (embed_dim if project_values else hidden), FEATURES)
 
     def remember(self, states: Tensor) -> Memory:
         """The encoder's keys and values: one head projects them here, once; several, each for itself, as they ask."""
@@ -235,7 +266,7 @@ class AttentionDecoder(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """Reads the given points, then predicts the next two: each from the point before it.
+    """Reads the given points, then predicts the next: each from the point before it.
 
     Teacher forcing (Williams and Zipser 1989): in training, the decoder is fed the true point in place of its own
     prediction with probability `teacher_forcing` a step. Always (1), a bad prediction can only be traced to the step
@@ -247,9 +278,11 @@ class EncoderDecoder(nn.Module):
         decoder: Callable[[], Decoder | AttentionDecoder],
         *,
         hidden: int = HIDDEN,
+        targets: int = TARGETS,
         teacher_forcing: float = 0.5,
     ) -> None:
         super().__init__()
+        self.targets = targets
         self.encoder = nn.GRU(FEATURES, hidden, batch_first=True)
         self.decoder = decoder()
         self.teacher_forcing = teacher_forcing
@@ -267,28 +300,31 @@ class EncoderDecoder(nn.Module):
         return states, states[end][None], source[end][:, None], masks.padding(lengths, source.shape[1])
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Predict the next two points.
+        """Predict the next points.
 
         Args:
             source: (N, S, 2) points, padded.
             lengths: (N,) how many of them are real.
-            target: (N, 2, 2) the true points, for teacher forcing; in training only.
+            target: (N, T, 2) the true points, for teacher forcing; in training only.
 
         Returns:
-            The points (N, 2, 2), and the weights of each step, (N, 2, S) or (heads, N, 2, S); None without attention.
+            The points (N, T, 2), and the weights of each step, (N, T, S) or (heads, N, T, S); None without attention.
         """
         states, state, point, mask = self.encode(source, lengths)
         memory = self.decoder.remember(states)
-        # The first step is fed the last given point in any case, so one coin decides about the second.
-        if target is not None and torch.rand(()) < self.teacher_forcing:
-            told = torch.cat([point, target[:, :-1]], dim=1)  # (N, 2, 2)
-            points, _, weights = self.decoder(told, state, memory, mask)
-            return points, weights
+        # The first step is fed the last given point in any case; a coin decides about each of the others.
+        forced = [False] * self.targets
+        if target is not None:
+            forced[1:] = (torch.rand(self.targets - 1) < self.teacher_forcing).tolist()
+            if all(forced[1:]):  # then no step waits for the one before it
+                points, _, weights = self.decoder(torch.cat([point, target[:, :-1]], dim=1), state, memory, mask)
+                return points, weights
         points, weights = [], []
-        for _ in range(TARGETS):
-            point, state, step = self.decoder(point, state, memory, mask)  # (N, 1, 2), (1, N, H), (N, 1, S)
+        for step, is_forced in enumerate(forced):
+            fed = target[:, step - 1, None] if is_forced and target is not None else point  # (N, 1, 2)
+            point, state, seen = self.decoder(fed, state, memory, mask)  # (N, 1, 2), (1, N, H), (N, 1, S)
             points.append(point)
-            weights.append(step)
+            weights.append(seen)
         return torch.cat(points, dim=1), None if weights[0] is None else torch.cat(weights, dim=-2)
 
 
@@ -301,9 +337,15 @@ def build(settings: Settings, data: Data) -> EncoderDecoder:
             return Decoder(hidden)
         if settings.attention == "multihead":
             return AttentionDecoder(settings.heads, hidden=hidden)
-        return AttentionDecoder(hidden=hidden, score=settings.score or "scaled", project_values=settings.project_values)
+        return AttentionDecoder(
+            hidden=hidden,
+            embed_dim=settings.embed_dim,
+            score=settings.score or "scaled",
+            project_values=settings.project_values,
+        )
 
-    return EncoderDecoder(decoder, hidden=hidden, teacher_forcing=settings.teacher_forcing)
+    targets, teacher_forcing = settings.target_length, settings.teacher_forcing
+    return EncoderDecoder(decoder, hidden=hidden, targets=targets, teacher_forcing=teacher_forcing)
 
 
 # --- what is measured ---
@@ -337,7 +379,7 @@ def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
     yield "learning", page
 
     with torch.no_grad():
-        points, weights = run.model(test.source[:10], test.lengths[:10])  # (10, 2, 2), (..., 10, 2, S)
+        points, weights = run.model(test.source[:10], test.lengths[:10])  # (10, T, 2), (..., 10, T, S)
     page, axes = plots.panels(2, 5, width=1.8, title="Ten test squares: hollow where it goes on, red the prediction")
     for n, ax in enumerate(axes):
         plots.corners(walk(test, n), points[n], ax=ax)
@@ -346,25 +388,29 @@ def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
         return
 
     yield "attention", maps(weights if weights.ndim == 4 else weights[None], test)
-    if run.settings.attention == "single" and run.settings.score == "scaled" and run.settings.hidden == 2:
+    if run.settings.score == "scaled" and run.settings.hidden == (run.settings.embed_dim or 2) == 2:
         yield "vectors", vectors(run.model, test.source[:1], test.lengths[:1])
 
 
+_DRAWN = 4  # steps whose vectors are drawn
+
+
 def walk(data: Squares, n: int) -> Tensor:
-    """All points of one sequence, given and to be predicted, without the padding: (length + 2, 2)."""
+    """All points of one sequence, given and to be predicted, without the padding: (length + T, 2)."""
     return torch.cat([data.source[n, : data.lengths[n]], data.target[n]])
 
 
 def maps(weights: Tensor, data: Squares) -> Figure:
-    """Weights (heads, N, 2, S) as small maps, one for each sequence: a row for each head, or two rows for one head.
+    """Weights (heads, N, T, S) as small maps, one for each sequence: a row for each head, or two rows for one head.
 
     Each is titled with the direction of the walk and the coordinates of its first point.
     """
-    heads, count, _, sources = weights.shape
+    heads, count, targets, sources = weights.shape
     rows = heads if heads > 1 else 2
     width = max(1.3, 0.36 * sources)
     title = "What each predicted point (row) attends to among the given points (columns), in percent"
-    page, axes = plots.panels(rows, heads * count // rows, width=width + 0.3, height=1.45, title=title)
+    height = max(1.45, 0.8 + 0.3 * targets)
+    page, axes = plots.panels(rows, heads * count // rows, width=width + 0.3, height=height, title=title)
     for index, ax in enumerate(axes):
         head, n = divmod(index, count)
         show(weights[head, n], int(data.lengths[n]), ax=ax)
@@ -378,13 +424,13 @@ def maps(weights: Tensor, data: Squares) -> Figure:
 
 
 def show(weights: Tensor, length: int, ax: Axes) -> None:
-    """One map of weights (2, S): rows and columns bear the numbers of the points on the walk."""
-    sources = weights.shape[-1]
-    hidden = (torch.arange(sources) >= length).expand(TARGETS, -1)
+    """One map of weights (T, S): rows and columns bear the numbers of the points on the walk."""
+    targets, sources = weights.shape
+    hidden = (torch.arange(sources) >= length).expand(targets, -1)
     plots.heatmap(
         weights,
         ax=ax,
-        row_labels=[length + 1, length + 2],
+        row_labels=range(length + 1, length + targets + 1),
         column_labels=range(1, sources + 1),
         values="percents",
         hidden=hidden,
@@ -403,8 +449,9 @@ def vectors(model: nn.Module, source: Tensor, lengths: Tensor) -> Figure:
     length = int(lengths)
     scale = 1 / math.sqrt(key.shape[-1])  # the score is the scaled dot product
     title = "One square, step by step: a query among its keys, and what the weights make of it"
-    page = plots.figure(8.6, 10.4, title)
-    for step, (left, right) in enumerate(page.subplots(TARGETS, 2), start=length + 1):
+    steps = min(model.targets, _DRAWN)
+    page = plots.figure(8.6, 5.2 * steps, title)
+    for step, (left, right) in enumerate(page.subplots(steps, 2, squeeze=False), start=length + 1):
         hidden, _ = decoder.gru(point, state)  # (1, 1, H)
         query = decoder.attention.query(hidden)  # (1, 1, H)
         point, state, weights = decoder(point, state, Memory(key, value), mask)
@@ -423,19 +470,19 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     Raises:
         ValueError: not as many corners as the run was trained with, or an input that is no corner.
     """
-    most = 4 if run.settings.variable_length else 2
-    if not 2 <= len(inputs) <= most:
-        wanted = "2 to 4 corners" if most > 2 else "2 corners"
+    least, most = (2, 4) if run.settings.variable_length else [run.settings.source_length] * 2
+    if not least <= len(inputs) <= most:
+        wanted = f"{most} corners" if least == most else f"{least} to {most} corners"
         raise ValueError(f'got {len(inputs)}, wanted {wanted}, each as x,y: for example "-1,-1" "-1,1"')
     given = torch.tensor([corner(text) for text in inputs])  # (length, 2)
     length = len(given)
     source = torch.zeros(1, most, FEATURES)
     source[0, :length] = given
     with torch.no_grad():
-        points, weights = run.model(source, torch.tensor([length]))  # (1, 2, 2), (..., 1, 2, S)
+        points, weights = run.model(source, torch.tensor([length]))  # (1, T, 2), (..., 1, T, S)
     lines = [f"{n}  {x:6.2f} {y:6.2f}  given" for n, (x, y) in enumerate(given.tolist(), start=1)]
     lines += [f"{n}  {x:6.2f} {y:6.2f}  predicted" for n, (x, y) in enumerate(points[0].tolist(), start=length + 1)]
-    heads = [] if weights is None else list(weights.flatten(0, -3))  # (2, S) each
+    heads = [] if weights is None else list(weights.flatten(0, -3))  # (T, S) each
     for number, head in enumerate(heads, start=1):
         of = f"head {number}: " if len(heads) > 1 else ""
         for n, row in enumerate(head[:, :length].tolist(), start=length + 1):
