@@ -1,4 +1,4 @@
-for (const room of document.querySelectorAll(".room")) {
+for (const room of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".room"))) {
   show(room, { carried: room, alone: false, opens: JSON.parse(room.dataset.opens) });
 }
 for (const host of document.querySelectorAll(".try")) {

@@ -120,10 +120,8 @@ class AttentionRecord:
         """What each dimension before (L, S) counts: "batch", "heads", or "unknown" where nothing tells."""
         if self._dims is not None:
             return self._dims
-        from mirada.watching.dimensions import heads_at, names_of
-
-        leading = self.shape[:-2]
-        return names_of(leading, heads_at(leading, None), None)
+        leading = len(self.shape) - 2
+        return ("batch", "heads") if leading == 2 else ("unknown",) * leading  # torch's own layout, (N, heads, L, E)
 
     @property
     def kept(self) -> bool:

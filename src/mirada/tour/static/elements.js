@@ -1,16 +1,22 @@
 // Elements of a page, and numbers as they are read.
 
-/** An HTML element. `props`: text, class, on (listeners), anything else as an attribute; null is left out. */
+/**
+ * An HTML element. `props`: text, class, on (listeners), anything else as an attribute; null is left out.
+ *
+ * @param {Properties} [props]
+ */
 export function el(tag, props = {}, ...children) {
   return fill(document.createElement(tag), props, children);
 }
 
-/** An SVG element. */
+/** An SVG element. @param {string} tag @param {Properties} [props] */
 export function svg(tag, props = {}, ...children) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), props, children);
 }
 
-function fill(node, { text, on = {}, ...attributes }, children) {
+/** @typedef {{ text?: any, on?: object, [attribute: string]: any }} Properties */
+
+function fill(node, /** @type {Properties} */ { text, on = {}, ...attributes }, children) {
   // Whatever is typed comes through here, as text.
   if (text !== undefined) node.textContent = text;
   for (const [event, heard] of Object.entries(on)) node.addEventListener(event, heard);

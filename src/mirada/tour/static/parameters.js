@@ -2,7 +2,8 @@
 
 export class Parameters {
   constructor(tensors, prefix = "") {
-    Object.assign(this, { tensors, prefix });
+    this.tensors = tensors;
+    this.prefix = prefix;
   }
 
   get(name) {

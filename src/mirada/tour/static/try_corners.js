@@ -8,7 +8,7 @@ const LABELS = { none: { x: "-0.2", y: "0.05" }, single: { x: "0.12", y: "0.16" 
 const MARKS = { none: "cross", single: "dot", multihead: "ring" };
 
 /** `models`: each by its attention (none, single, multihead); `about`: example, two corners, and words for the models. */
-export function tryCorners(host, models, about, changed = () => {}) {
+export function tryCorners(host, models, about, changed = (_state) => {}) {
   const corners = about.example.map((corner) => [...corner]);
   const plane = svg("svg", { class: "try-plane", viewBox: `${-REACH} ${-REACH} ${2 * REACH} ${2 * REACH}` });
   const behind = svg("g");

@@ -6,7 +6,7 @@ import { bars } from "./weights_picture.js";
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** `about`: size, classes, example (ink of a digit), grid (rows, columns of what attends) and its name. */
-export function tryDigit(host, model, about, changed = () => {}) {
+export function tryDigit(host, model, about, changed = (_state) => {}) {
   const { size, classes, grid, unit } = about;
   const ink = Float64Array.from(about.example);
   const cursor = { x: size[1] >> 1, y: size[0] >> 1 };

@@ -11,7 +11,7 @@ const MASKS = {
 };
 
 /** `about`: numbers, the rows that are query, key and value at once. */
-export function tryMatrix(host, about, changed = () => {}) {
+export function tryMatrix(host, about, changed = (_state) => {}) {
   const count = about.numbers.length;
   const width = about.numbers[0].length;
   const names = about.numbers.map((_, n) => `row ${n + 1}`);

@@ -4,7 +4,7 @@ import { button, el, fixed, part, percent } from "./elements.js";
 const EXAMPLES = ["2024193752", "4402491374", "2222244440"];
 
 /** `about`: example, the digits that are there at first. */
-export function tryTenDigits(host, model, about, changed = () => {}) {
+export function tryTenDigits(host, model, about, changed = (_state) => {}) {
   const input = el("input", {
     type: "text",
     inputmode: "numeric",

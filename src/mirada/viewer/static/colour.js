@@ -103,6 +103,7 @@ export function headColour(head, dark) {
   return oklch(lightness, 0.135 - 0.008 * (Math.floor(head / 24) % 6), 250 + 137.508 * head);
 }
 
+/** @param {number[]} bytes red, green, blue @param {number} [alpha] */
 export function css([r, g, b], alpha = 1) {
   return alpha === 1 ? `rgb(${r} ${g} ${b})` : `rgb(${r} ${g} ${b} / ${alpha.toFixed(3)})`;
 }

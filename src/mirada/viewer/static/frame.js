@@ -52,7 +52,14 @@ export function frame(root, about, layers, hints) {
 
 class Eye {
   constructor(root, about, layers, { dark, ask, alone = false }) {
-    Object.assign(this, { about, layers, ask, alone, id: `eye-${frames++}`, made: {} });
+    this.about = about;
+    this.layers = layers;
+    this.ask = ask;
+    this.alone = alone;
+    this.id = `eye-${frames++}`;
+    this.made = {};
+    /** @type {HTMLDialogElement | null} */
+    this.dialog = null;
     const heads = new Set(Array.from({ length: layers[0].about.heads }, (_, n) => n));
     this.state = new State({
       view: isSingle(about) ? "map" : "heads",
@@ -201,7 +208,11 @@ class Eye {
   replace(about, layers) {
     const scroller = () => this.stage.querySelector(".heads-grid, .text-scroll, .steps-body");
     const top = scroller()?.scrollTop ?? 0;
-    Object.assign(this, { about: { ...about, trials: this.about.trials }, layers, made: {}, stale: {}, current: null });
+    this.about = { ...about, trials: this.about.trials };
+    this.layers = layers;
+    this.made = {};
+    this.stale = {};
+    this.current = null;
     const { values } = this.state;
     values.layer = Math.min(values.layer, layers.length - 1);
     const { queries, keys } = layers[values.layer].about;
@@ -343,14 +354,16 @@ class Eye {
   }
 
   help() {
-    this.dialog ??= this.frame.appendChild(
-      el(
-        "dialog",
-        { class: "help", aria: { label: "Keys" } },
-        el(this.heading, { text: "Keys" }),
-        el("dl", {}, ...KEYS.flatMap(([key, says]) => [el("dt", { text: key }), el("dd", { text: says })])),
-        button("Close", () => this.dialog.close()),
-      ),
+    this.dialog ??= /** @type {HTMLDialogElement} */ (
+      this.frame.appendChild(
+        el(
+          "dialog",
+          { class: "help", aria: { label: "Keys" } },
+          el(this.heading, { text: "Keys" }),
+          el("dl", {}, ...KEYS.flatMap(([key, says]) => [el("dt", { text: key }), el("dd", { text: says })])),
+          button("Close", () => this.dialog.close()),
+        ),
+      )
     );
     this.dialog.showModal();
   }

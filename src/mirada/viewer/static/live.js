@@ -6,9 +6,15 @@ import { Kept, TILE } from "./source.js";
 export const GONE =
   "The server has ended: what is greyed may be old. Run it again, and open the address that it prints.";
 
-/** Asks a server; `reached(whether)` hears of each request. Answers are bytes (an ArrayBuffer) or, for `json`, an object. */
-export function overHttp(address, reached = () => {}) {
-  return async (question, parameters, { json = false, signal, post = false } = {}) => {
+/** @typedef {{ json?: boolean, signal?: AbortSignal, post?: boolean }} Options */
+
+/**
+ * Asks a server; `reached(whether)` hears of each request. Answers are bytes (an ArrayBuffer) or, for `json`, an object.
+ *
+ * @param {(whether: boolean) => void} reached
+ */
+export function overHttp(address, reached = (_whether) => {}) {
+  return async (question, parameters, /** @type {Options} */ { json = false, signal, post = false } = {}) => {
     const url = new URL(question, address);
     const sent = post
       ? { method: "POST", body: JSON.stringify(parameters), headers: { "Content-Type": "application/json" } }
@@ -44,7 +50,7 @@ export function overWidget(model) {
       signal?.addEventListener("abort", () => waiting.delete(id) && reject(new DOMException("given up", "AbortError")));
       model.send({ id, question, parameters });
     });
-  const ask = async (question, parameters, { json = false, signal } = {}) => {
+  const ask = async (question, parameters, /** @type {Options} */ { json = false, signal } = {}) => {
     const answer = await askBytes(question, parameters, signal);
     return json ? JSON.parse(new TextDecoder().decode(answer)) : answer;
   };
@@ -62,7 +68,10 @@ export function liveLayers(about, ask) {
 
 class LiveLayer {
   constructor(about, number, ask, answers) {
-    Object.assign(this, { about, number, send: ask, answers });
+    this.about = about;
+    this.number = number;
+    this.send = ask;
+    this.answers = answers;
     this.heads = Array.from({ length: about.heads }, (_, head) => new LiveHead(this, head));
   }
 
@@ -97,7 +106,10 @@ class LiveLayer {
 
 class LiveHead {
   constructor(layer, index) {
-    Object.assign(this, { layer, index, about: layer.about, exact: true });
+    this.layer = layer;
+    this.index = index;
+    this.about = layer.about;
+    this.exact = true;
     this.hasVectors = Boolean(layer.about.query_width);
   }
 

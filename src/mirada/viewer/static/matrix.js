@@ -28,7 +28,14 @@ export function maskOf(kind, data, head, queries, keys) {
 /** One head as queries and keys. */
 export class Vectors {
   constructor({ query, key, scale, queries, keys, width, mask, normalisers = null }) {
-    Object.assign(this, { query, key, scale, queries, keys, width, mask, normalisers });
+    this.query = query;
+    this.key = key;
+    this.scale = scale;
+    this.queries = queries;
+    this.keys = keys;
+    this.width = width;
+    this.mask = mask;
+    this.normalisers = normalisers;
   }
 
   /** q · k, before anything is done to it. */
@@ -110,7 +117,9 @@ export class Vectors {
 /** One head as its weights. */
 export class Table {
   constructor(weights, queries, keys) {
-    Object.assign(this, { weights, queries, keys });
+    this.weights = weights;
+    this.queries = queries;
+    this.keys = keys;
   }
 
   row(i) {

@@ -25,17 +25,15 @@ export function playgroundText(eye, about) {
 
 class Playground {
   constructor(eye, about) {
-    Object.assign(this, {
-      eye,
-      offered: about,
-      written: about.written,
-      pieces: [],
-      off: new Set(),
-      cut: [],
-      values: null,
-      turn: 0,
-      busy: false,
-    });
+    this.eye = eye;
+    this.offered = about;
+    this.written = about.written;
+    this.pieces = [];
+    this.off = new Set();
+    this.cut = [];
+    this.values = null;
+    this.turn = 0;
+    this.busy = false;
     this.tab = `${Date.now()}-${tabs++}`;
     this.element = el("aside", { class: "playground", aria: { label: "Playground" } }, ...this.parts());
     this.says("");
@@ -190,7 +188,10 @@ class Playground {
   }
 
   typed() {
-    Object.assign(this, { written: [], pieces: [], cut: [], values: null });
+    this.written = [];
+    this.pieces = [];
+    this.cut = [];
+    this.values = null;
     this.changed();
   }
 
@@ -213,7 +214,9 @@ class Playground {
 
   /** What is predicted, and what was written. */
   tell({ predictions, written, next }) {
-    Object.assign(this, { predictions, pieces: written, next });
+    this.predictions = predictions;
+    this.pieces = written;
+    this.next = next;
     this.draw();
   }
 
@@ -292,7 +295,7 @@ class Playground {
 
   append(id) {
     this.written = [...this.written, id];
-    Object.assign(this, { values: null });
+    this.values = null;
     return this.run();
   }
 
@@ -372,7 +375,8 @@ class Playground {
     this.says("one backward pass …");
     try {
       const { values } = await this.send(this.request({ do: "importance" }));
-      Object.assign(this, { values, told: "importance" });
+      this.values = values;
+      this.told = "importance";
       this.says("");
     } catch (error) {
       this.says(error.message, true);
@@ -383,7 +387,9 @@ class Playground {
   /** One layer after the other, until all are measured, the text changes or the page is left. */
   async effect() {
     const { heads } = this.offered;
-    Object.assign(this, { values: heads.map(() => []), told: "effect", stopped: false });
+    this.values = heads.map(() => []);
+    this.told = "effect";
+    this.stopped = false;
     for (
       let layer = 0;
       layer < heads.length && !this.stopped && this.element.isConnected && !document.hidden;
@@ -429,6 +435,7 @@ class Playground {
     const words = (list) => this.eye.words(layer[list]);
     const pair = ([query, key]) =>
       `${quoted(words("query_words")[query] ?? "", 16)} → ${quoted(words("key_words")[key] ?? "", 16)}`;
+    /** @returns {[number, number]} */
     const now = () => [this.eye.state.get("query"), this.eye.state.get("key")];
     const add = button(
       "",

@@ -47,7 +47,10 @@ export function carriedLayers(about, text) {
 
 class CarriedLayer {
   constructor(about, number, blob, heads) {
-    Object.assign(this, { about, number, blob, heads });
+    this.about = about;
+    this.number = number;
+    this.blob = blob;
+    this.heads = heads;
     this.read = new Map();
   }
 
@@ -97,7 +100,9 @@ class CarriedLayer {
 
 class CarriedHead {
   constructor(layer, index) {
-    Object.assign(this, { layer, index, about: layer.about });
+    this.layer = layer;
+    this.index = index;
+    this.about = layer.about;
     this.made = {};
     this.small = this.about.queries * this.about.keys <= WHOLE;
     this.exact = this.about.kind !== "cells";

@@ -17,6 +17,7 @@ export class Tiles {
     this.onerror = onerror;
     this.waiting = [];
     this.running = 0;
+    this.broken = false;
   }
 
   /** The tile, where it is there; else it is asked for. */
