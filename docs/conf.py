@@ -17,12 +17,14 @@ extensions = ["myst_nb"]
 exclude_patterns = ["from_the_write_ups.py"]
 # "See ../speed.md#memory" links to a heading of that page.
 myst_heading_anchors = 3
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 
 # A page that runs is a page that is true: an error in a cell, or what a cell writes to stderr, ends the build.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300
+# A page's cells run in a folder of their own: what they train lies there, as it would lie in a reader's.
+nb_execution_in_temp = True
 nb_output_stderr = "error"
 nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "image/svg+xml", 0)]
@@ -32,3 +34,6 @@ nb_ipywidgets_js = {}
 html_theme = "furo"
 html_title = "mirada"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["lessons.css"]
+html_js_files = [("pages.js", {"defer": "defer"})]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -12,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
 
 # Machines are shared: an example that takes long says nothing. MIRADA_EXAMPLES asks for a longer hunt.
 settings.register_profile("mirada", deadline=None, max_examples=int(os.environ.get("MIRADA_EXAMPLES", "40")))
@@ -108,6 +112,31 @@ def browser() -> Iterator:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The built documentation."""
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        str(ROOT / "docs"),
+        str(folder),
+    ]
+    # The cells run in a process of their own: they too import this checkout. A proxy that answers nothing stands
+    # for a network that is not there.
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environment = os.environ | nowhere | {"PYTHONPATH": str(ROOT / "src")}
+    built = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from mirada import check
 from mirada.systems.counting import Counter
@@ -35,6 +37,8 @@ ALL = [
     check.attention,
     check.module,
     check.causal_mask,
+    check.softmax,
+    check.bits,
     *(lambda fixed, n=number: check.bug(n, fixed) for number in (1, 2, 3)),
 ]
 
@@ -339,3 +343,50 @@ def test_each_snippet_is_wrong_as_it_stands_and_its_hint_says_how(capsys, number
 
 def test_there_are_three_snippets(capsys):
     assert said(capsys, check.bug, 4, masked) == "not yet: there are snippets 1, 2 and 3, not 4"
+
+
+# --- before attention ---
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda s: torch.softmax(s, -1), "right: "),
+        (lambda s: s.exp(), "divide each by the sum"),
+        (lambda s: s.exp() / s.exp().sum(), "over all rows"),
+        (lambda s: torch.softmax(s, 0), "over the queries"),
+        (lambda s: s / s.sum(-1, keepdim=True), "e to the power"),
+        (lambda s: s.log_softmax(-1), "logarithms"),
+        (lambda s: s.exp() / s.exp().sum(-1, keepdim=True), "subtract the largest"),
+        (lambda s: s.softmax(-1)[0], "must be of shape (3, 4)"),
+        (lambda s: s, "a number is not: at [0, 0]"),
+    ],
+)
+def test_softmax_by_hand(capsys, answer, hint):
+    assert hint in said(capsys, check.softmax, answer)
+
+
+LN_2 = math.log(2)
+
+
+def surprise(logits, classes, *, one_bit=LN_2):
+    return functional.cross_entropy(logits, classes) / one_bit
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (surprise, "right: "),
+        (lambda x, c: surprise(x.double(), c), "right: "),
+        (functional.cross_entropy, "nats"),
+        (lambda x, c: surprise(x, c, one_bit=1 / math.log(2)), "multiplied"),
+        (lambda x, c: functional.cross_entropy(x, c, reduction="sum") / math.log(2), "the mean is wanted"),
+        (lambda x, c: -surprise(x, c), "sign"),
+        (lambda x, c: surprise(x.softmax(-1), c), "a softmax too many"),
+        (lambda x, c: functional.cross_entropy(x, c, reduction="none") / math.log(2), "one for each"),
+        (lambda x, c: surprise(x, c).item(), "must be a tensor, got float"),
+        (lambda x, c: surprise(x, c) + 1, "a number is not"),
+    ],
+)
+def test_surprise_in_bits(capsys, answer, hint):
+    assert hint in said(capsys, check.bits, answer)

@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 
 from mirada.data.counts import more_twos_than_fours
 
-__all__ = ["attention", "bug", "causal_mask", "embedding", "generator", "keys_values", "module"]
+__all__ = ["attention", "bits", "bug", "causal_mask", "embedding", "generator", "keys_values", "module", "softmax"]
 
 P = ParamSpec("P")
 
@@ -50,6 +50,63 @@ def _exercise(judge: Callable[P, str]) -> Callable[P, None]:
         print(verdict)
 
     return check
+
+
+# --- before attention ---
+
+
+@_exercise
+def softmax(answer: Callable[[Tensor], Tensor]) -> str:
+    """Weights of scores (L, S), over the keys, also of large ones.
+
+    >>> softmax(lambda scores: scores.exp() / scores.exp().sum(-1, keepdim=True))
+    not yet: large scores give inf/inf, NaN: subtract the largest of a row first, as only differences count
+    """
+    scores = _draw(3, 4)
+    found = _tensor("the weights", _call(answer, scores.clone()))
+    _shape("the weights", found, (3, 4), _SHAPE_OF_WEIGHTS)
+    powers = scores.exp()
+    slips = [
+        (powers, "these are the powers: divide each by the sum of its row"),
+        (powers / powers.sum(), "the sum runs over all rows: each row must sum to 1, dim=-1"),
+        (torch.softmax(scores, 0), "the sum runs over the queries: each row must sum to 1, dim=-1"),
+        (scores / scores.sum(-1, keepdim=True), "e to the power of the scores is missing: scores can be negative"),
+        (torch.log_softmax(scores, -1), "these are logarithms of the weights"),
+    ]
+    _compare("the weights", found, torch.softmax(scores, -1), slips)
+    if not _alike(_tensor("the weights", _call(answer, 200 * scores)), torch.softmax(200 * scores, -1)):
+        raise _AnswerError(
+            "large scores give inf/inf, NaN: subtract the largest of a row first, as only differences count"
+        )
+    return "each row sums to 1, and large scores do no harm"
+
+
+@_exercise
+def bits(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
+    """The mean surprise in bits at the right classes (N,), of logits (N, classes).
+
+    >>> bits(torch.nn.functional.cross_entropy)
+    not yet: these are nats: divide by ln 2 = 0.693
+    """
+    logits, classes = _draw(6, 10), torch.tensor([3, 1, 4, 1, 5, 9])
+    found = _tensor("the bits", _call(answer, logits.clone(), classes.clone()))
+    surprise = -logits.log_softmax(-1)[range(6), classes]  # (6,), in nats
+    one_bit = torch.tensor(2.0).log()
+    if found.shape == (6,):
+        raise _AnswerError("one number is wanted, the mean over the examples, got one for each")
+    _shape("the bits", found, (), "one number, the mean over the examples")
+    slips = [
+        (surprise.mean(), "these are nats: divide by ln 2 = 0.693"),
+        (surprise.mean() * one_bit, "multiplied by ln 2: divide, as a nat is more than a bit"),
+        (surprise.sum() / one_bit, "this is the sum over the examples: the mean is wanted"),
+        (-surprise.mean() / one_bit, "the sign is turned round: surprise is −log p, 0 or more"),
+        (
+            torch.nn.functional.cross_entropy(logits.softmax(-1), classes) / one_bit,
+            "a softmax too many: cross_entropy takes logits, and applies it itself",
+        ),
+    ]
+    _compare("the bits", found, surprise.mean() / one_bit, slips)
+    return f"{found:.2f} bits on these examples; ten classes alike would be 3.32"
 
 
 # --- the counting exercise, part by part ---

@@ -13,8 +13,8 @@ MODELS = (
     "model_counting", "model_pixels", "model_patches", "model_squares", "models",
 )  # fmt: skip
 TRIALS = (
-    "elements", "weights_picture", "digit_picture",
-    "try_digit", "try_ten_digits", "try_corners", "try_matrix", "trials",
+    "elements", "handles", "weights_picture", "digit_picture",
+    "try_digit", "try_ten_digits", "try_corners", "try_matrix", "try_softmax", "try_vectors", "trials",
 )  # fmt: skip
 
 

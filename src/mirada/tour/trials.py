@@ -1,4 +1,4 @@
-"""What can be tried in a page: a matrix and its mask, ten digits, a drawn digit, two corners of a square.
+"""What can be tried in a page: two arrows, three scores, a matrix and its mask, ten digits, a drawn digit, two corners.
 
 Each function gives what `trial` of `static/trials.js` gets: its kind, what it begins with, and the models that run
 there.
@@ -6,7 +6,7 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
 from typing import Any
@@ -26,6 +26,16 @@ DECODERS = {
     "single": "attention with one head",
     "multihead": "attention with three heads",
 }
+
+
+def vectors(query: Sequence[float], key: Sequence[float]) -> dict[str, Any]:
+    """Drag a query and a key in the plane: their dot product by features, and by lengths and angle."""
+    return {"kind": "vectors", "about": {"query": list(query), "key": list(key)}}
+
+
+def softmax(scores: Sequence[float]) -> dict[str, Any]:
+    """Move scores and a temperature: the weights, and the surprise in bits at each key."""
+    return {"kind": "softmax", "about": {"scores": list(scores)}}
 
 
 def matrix(x: Tensor) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 // Drag two corners of a square: where do the models put the other two, and which corner does the decoder attend to?
 import { clamp, el, fixed, part, percent, svg } from "./elements.js";
+import { handle, place, planeOf } from "./handles.js";
 import { matrixTable } from "./weights_picture.js";
 
 const REACH = 1.9;
@@ -10,67 +11,26 @@ const MARKS = { none: "cross", single: "dot", multihead: "ring" };
 /** `models`: each by its attention (none, single, multihead); `about`: example, two corners, and words for the models. */
 export function tryCorners(host, models, about, changed = (_state) => {}) {
   const corners = about.example.map((corner) => [...corner]);
-  const plane = svg("svg", { class: "try-plane", viewBox: `${-REACH} ${-REACH} ${2 * REACH} ${2 * REACH}` });
+  const plane = planeOf(REACH);
   const behind = svg("g");
-  const handles = corners.map((_, n) => handle(n));
+  const handles = corners.map((corner, n) =>
+    handle(
+      plane,
+      REACH,
+      corner,
+      `corner ${n + 1}`,
+      () => show(),
+      svg("circle", { class: "corner", r: "0.09" }),
+      svg("text", { x: "0.13", y: "-0.1", text: String(n + 1) }),
+    ),
+  );
   plane.append(behind, ...handles);
   const verdict = el("p", { class: "try-verdict", role: "status" });
   const numbers = el("div");
 
-  function handle(n) {
-    const node = svg(
-      "g",
-      {
-        class: "handle",
-        tabindex: "0",
-        role: "slider",
-        "aria-label": `corner ${n + 1}`,
-        "aria-valuemin": String(-REACH),
-        "aria-valuemax": String(REACH),
-      },
-      svg("circle", { class: "grip", r: "0.26" }),
-      svg("circle", { class: "corner", r: "0.09" }),
-      svg("text", { x: "0.13", y: "-0.1", text: String(n + 1) }),
-    );
-    let held = false;
-    const move = (x, y) => {
-      corners[n] = [clamp(x, -REACH + 0.1, REACH - 0.1), clamp(y, -REACH + 0.1, REACH - 0.1)];
-      show();
-    };
-    node.addEventListener("pointerdown", (event) => {
-      held = true;
-      node.setPointerCapture(event.pointerId);
-    });
-    node.addEventListener("pointermove", (event) => {
-      if (!held) return;
-      const box = plane.getBoundingClientRect();
-      move(
-        ((event.clientX - box.left) / box.width - 0.5) * 2 * REACH,
-        -((event.clientY - box.top) / box.height - 0.5) * 2 * REACH,
-      );
-    });
-    for (const name of ["pointerup", "pointercancel"])
-      node.addEventListener(name, () => {
-        held = false;
-      });
-    node.addEventListener("keydown", (event) => {
-      const [x, y] = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] }[
-        event.key
-      ] ?? [0, 0];
-      if (!x && !y) return;
-      event.preventDefault();
-      move(corners[n][0] + x, corners[n][1] + y);
-    });
-    return node;
-  }
-
   const show = () => {
     const found = Object.fromEntries(Object.entries(models).map(([name, model]) => [name, model(corners)]));
-    handles.forEach((node, n) => {
-      node.setAttribute("transform", `translate(${corners[n][0]} ${-corners[n][1]})`);
-      node.setAttribute("aria-valuenow", corners[n][0].toFixed(2));
-      node.setAttribute("aria-valuetext", `x ${fixed(corners[n][0])}, y ${fixed(corners[n][1])}`);
-    });
+    handles.forEach((node, n) => place(node, corners[n]));
     behind.replaceChildren(
       frame(),
       path(corners),
