@@ -285,13 +285,11 @@ def test_the_page_follows_what_is_typed_written_and_switched_off(browser, views)
         page.locator(".ranking li").nth(7).wait_for()
         page.get_by_role("button", name="Importance").click()
         page.get_by_role("tab", name="Heads").click()
-        page.get_by_label("Sort").select_option("importance")
+        page.get_by_label("Measure").select_option("importance")
         page.get_by_text("|gradient of the head's gate|").wait_for()
         found = view.trials["language"].answer({"do": "importance", "text": "the cat sat on <b>"})["values"]
         first = max((value, layer, head) for layer, row in enumerate(found) for head, value in enumerate(row))
-        page.wait_for_function(
-            f"() => {ROOT}.querySelector('.card-words').textContent.startsWith('{first[1]}·{first[2]} ')"
-        )
+        page.wait_for_function(f"() => {ROOT}.querySelector('.card-words').textContent === 'L{first[1]}·{first[2]}'")
         box.press("End")
         box.press_sequentially(" on")  # another text: what was measured no longer holds
         page.get_by_text(f"{length + 1} × {length + 1}, live").wait_for()

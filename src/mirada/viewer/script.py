@@ -11,11 +11,14 @@ from mirada.viewer.protocol import CONSTANTS
 
 # In the order in which they stand on each other.
 PARTS = (
-    "dom", "colour", "codec", "matrix", "source", "live", "state", "save",
-    "heads", "tiles", "sheet", "map", "tokens", "image", "steps", "tryit", "playground_text", "frame", "hosts",
+    "dom", "colour", "legend", "names", "codec", "matrix", "source", "live", "state", "save",
+    "measures", "heat", "heads", "tiles", "sheet", "map", "tokens", "image", "steps", "tryit",
+    "playground_text", "frame", "hosts",
 )  # fmt: skip
 
 _IMPORT = re.compile(r"^import [^;]*? from \"\./\w+\.js\";\n", re.MULTILINE)
+# What a browser needs no more: comments that have lines of their own, indentation. No string goes over several lines.
+_UNREAD = re.compile(r"^ *//.*\n|^ */\*\*(?s:.*?)\*/\n|^ +", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
@@ -30,7 +33,7 @@ def module() -> str:
 def scoped(text: str) -> str:
     """A file in a scope of its own, as modules have it: only what it exports is seen by the others."""
     exported = ", ".join(_EXPORT.findall(text))
-    body = _EXPORT.sub("", _IMPORT.sub("", text))
+    body = _EXPORT.sub("", _IMPORT.sub("", _UNREAD.sub("", text)))
     return f"const {{ {exported} }} = (() => {{\n{body}return {{ {exported} }};\n}})();"
 
 

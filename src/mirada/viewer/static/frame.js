@@ -7,6 +7,7 @@ import { mapView } from "./map.js";
 import { playgroundText } from "./playground_text.js";
 import { download, toPng, toSvg } from "./save.js";
 import { formedAtOnce } from "./source.js";
+import { shortNames } from "./names.js";
 import { State, isolateHead, toggleHead } from "./state.js";
 import { GONE } from "./live.js";
 import { stepsView } from "./steps.js";
@@ -94,6 +95,7 @@ class Eye {
     (alone ? document : this.frame).addEventListener("keydown", (event) => this.key(event));
     this.state.on((changed) => this.changed(changed));
     this.theme();
+    this.listLayers();
     this.drawChips();
     this.turn();
   }
@@ -147,14 +149,18 @@ class Eye {
   // --- the frame ---
 
   header() {
-    const layer = el(
+    this.layerName = el("select", {
+      class: "layer-name",
+      aria: { label: "layer" },
+      on: { change: () => this.toLayer(Number(this.layerName.value)) },
+    });
+    const layer = (this.layerGroup = el(
       "div",
       { class: "layer group" },
       button("‹", () => this.stepLayer(-1), { aria: { label: "layer before" } }),
-      (this.layerName = el("span", { class: "layer-name", aria: { live: "polite" } })),
+      this.layerName,
       button("›", () => this.stepLayer(1), { aria: { label: "layer after" } }),
-    );
-    layer.hidden = this.layers.length === 1;
+    ));
     const tools = el(
       "div",
       { class: "tools group" },
@@ -217,6 +223,7 @@ class Eye {
     values.layer = Math.min(values.layer, layers.length - 1);
     const { queries, keys } = layers[values.layer].about;
     Object.assign(values, { query: Math.min(values.query, queries - 1), key: Math.min(values.key, keys - 1) });
+    this.listLayers();
     this.turn();
     this.drawChips();
     if (scroller()) scroller().scrollTop = top;
@@ -260,8 +267,20 @@ class Eye {
     this.frame.dataset.theme = this.dark() ? "dark" : "light";
   }
 
+  /** The layers to choose from. */
+  listLayers() {
+    this.short = shortNames(this.layers.map((layer) => layer.about.name));
+    this.layerName.replaceChildren(
+      ...this.layers.map(({ about }, n) => el("option", { value: n, text: this.short[n], title: about.name })),
+    );
+    this.layerGroup.hidden = this.layers.length === 1;
+  }
+
   stepLayer(by) {
-    const layer = (this.state.get("layer") + by + this.layers.length) % this.layers.length;
+    this.toLayer((this.state.get("layer") + by + this.layers.length) % this.layers.length);
+  }
+
+  toLayer(layer) {
     const count = this.layers[layer].about.heads;
     const changes = { layer, head: Math.min(this.state.get("head"), count - 1) };
     const { queries, keys } = this.layers[layer].about;
@@ -338,7 +357,7 @@ class Eye {
 
   describe() {
     const layer = this.layers[this.state.get("layer")].about;
-    this.layerName.textContent = layer.name;
+    this.layerName.value = String(this.state.get("layer"));
     this.layerName.title = layer.name;
     this.precision.textContent = precision(layer);
   }

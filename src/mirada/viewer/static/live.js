@@ -98,6 +98,10 @@ class LiveLayer {
     return { measures, thumbs: numbers.subarray(names.length * heads) };
   }
 
+  measure(name) {
+    return this.ask("measure", { name });
+  }
+
   /** How much of each token reaches a query through all layers: one question, whatever layer is asked. */
   rollout(query) {
     return this.ask("rollout", { query });

@@ -1,6 +1,7 @@
 // What is drawn over and around a map: numbers in cells, the cross-hair, the edges, the words, the legend.
 import { NOT_FINITE, css, inkOn, inkOnScale, scaleColour } from "./colour.js";
 import { el, number, wordOf } from "./dom.js";
+import { legend } from "./legend.js";
 import { TILE } from "./source.js";
 import { covering, shareOf } from "./tiles.js";
 
@@ -164,26 +165,18 @@ export function paintLabels(map, context, ink) {
 export function drawLegend(map) {
   const { keys } = map.head.about;
   const share = shareOf(map.mode, keys, map.largest ?? 1);
-  const dark = map.eye.dark();
-  const stops = Array.from({ length: 11 }, (_, n) => scaleColour(n / 10, dark));
-  const ramp = el("span", { class: "ramp" });
-  ramp.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
   const marks =
     map.mode === "log"
       ? [0.25, 1, 10, 100, 1000, 10000].filter((times) => times <= keys)
       : [0, 0.25, 0.5, 0.75, 1].map((part) => part * (map.largest ?? 1));
-  const ticks = marks.map((mark) => {
-    const tick = el("span", {
-      class: "tick",
-      text: map.mode === "log" ? `${mark === 0.25 ? "¼" : mark}×` : number(mark, mark && map.largest < 0.1 ? 4 : 2),
-    });
-    tick.style.left = `${100 * share(map.mode === "log" ? mark / keys : mark, 1)}%`;
-    return tick;
-  });
+  const ticks = marks.map((mark) =>
+    map.mode === "log"
+      ? [share(mark / keys, 1), `${mark === 0.25 ? "¼" : mark}×`]
+      : [share(mark, 1), number(mark, mark && map.largest < 0.1 ? 4 : 2)],
+  );
   const says = map.mode === "log" ? `even share = 1/${keys}` : "weight of a key";
   map.legend.replaceChildren(
-    el("span", { class: "scale", role: "img", aria: { label: `Colour scale: ${says}` } }, ramp, ...ticks),
-    el("span", { class: "soft", text: says }),
+    ...legend((at) => scaleColour(at, map.eye.dark()), ticks, says),
     map.tiles.broken ? notFinite() : "",
   );
 }

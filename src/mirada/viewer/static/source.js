@@ -63,6 +63,11 @@ class CarriedLayer {
     return { thumbs, measures: this.about.measures };
   }
 
+  /** A number of each head that Python found. */
+  async measure(name) {
+    return this.about.measures[name];
+  }
+
   /** A blob, decoded the first time it is asked for. */
   once(name, decode) {
     if (!this.read.has(name)) this.read.set(name, decode(bytesOf(this.blob(name))));
