@@ -293,7 +293,7 @@ def test_the_page_follows_what_is_typed_written_and_switched_off(browser, views)
         box.press("End")
         box.press_sequentially(" on")  # another text: what was measured no longer holds
         page.get_by_text(f"{length + 1} × {length + 1}, live").wait_for()
-        page.wait_for_function(f"() => {ROOT}.querySelector('.heads select').value === 'place'")
+        page.wait_for_function(f"() => {ROOT}.querySelectorAll('.heads select')[1].value === ''")
         page.get_by_role("button", name="Compare", exact=True).click()
         page.get_by_text("→ this text").wait_for()
         page.get_by_role("button", name="Compared with").click()

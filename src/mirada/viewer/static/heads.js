@@ -23,6 +23,8 @@ const ORDERS = [
 class HeadsView {
   constructor(eye) {
     this.eye = eye;
+    this.heat = null;
+    this.laid = null; // the order in which the cards stand
     // What was chosen outlives the text that is shown.
     this.kept = eye.kept ??= { form: "maps", measure: "", order: "place", from: 0, to: 100 };
     this.arrange = framed(() => this.arranged());

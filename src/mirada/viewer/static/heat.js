@@ -9,7 +9,15 @@ const WITH_UNIT = 84; // … with its unit
 export class HeatTable {
   /** `tell` hears which head is pointed at ({ layer, head } or null). */
   constructor(eye, measures, tell) {
-    Object.assign(this, { eye, measures, tell, cells: [] });
+    this.eye = eye;
+    this.measures = measures;
+    this.tell = tell;
+    this.cells = []; // layer → place in its row → { element, layer, head, value }
+    this.reached = null;
+    this.known = null;
+    this.order = "place";
+    this.shade = shades([], false);
+    this.rows = [];
     this.columns = Math.max(...eye.layers.map((layer) => layer.about.heads));
     this.lines = eye.layers.map((layer, l) => this.row(layer, l));
     this.body = el("tbody", {}, ...this.lines);
@@ -87,11 +95,13 @@ export class HeatTable {
     });
     const rows = this.eye.layers.map((_, l) => l);
     if (order !== "place") rows.sort((a, b) => key(value(a, heads[a][0])) - key(value(b, heads[b][0])));
-    Object.assign(this, { known, order, shade: shades(this.measures.values(name), this.eye.dark()) });
+    this.known = known;
+    this.order = order;
+    this.shade = shades(this.measures.values(name), this.eye.dark());
     this.numbers.forEach((one, n) => {
       one.textContent = String(order === "place" ? n : n + 1);
     });
-    if (rows.some((layer, r) => this.rows?.[r] !== layer)) this.body.append(...rows.map((layer) => this.lines[layer]));
+    if (rows.some((layer, r) => this.rows[r] !== layer)) this.body.append(...rows.map((layer) => this.lines[layer]));
     this.rows = rows;
     for (const layer of rows) this.fill(layer, heads[layer], value, within);
     this.reach(this.cells.flat().find((cell) => cell.element.hasAttribute("data-current")) ?? this.cells[rows[0]][0]);

@@ -28,7 +28,9 @@ const LIKE = "like";
 /** The measures of a page's heads: which there are, and their numbers. */
 export class Measures {
   constructor(eye, onchange) {
-    Object.assign(this, { eye, onchange });
+    this.eye = eye;
+    this.onchange = onchange;
+    this.likeOf = "";
     this.found = {}; // name → layer → head
     this.thumbs = []; // layer → small maps of its heads
     for (const [name, rows] of Object.entries(eye.about.measures ?? {}))
