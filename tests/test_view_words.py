@@ -179,3 +179,121 @@ def test_a_server_answers_every_question_of_words():
     assert len(asked("overview")) == 4 * 2 + 2 * 64
     with pytest.raises(ValueError, match="not known"):
         answers.answer("parts", {"layer": 0, "reading": "words", "head": 0, "query": 0, "first": 0, "after": 2})
+
+
+# --- the page ---
+
+
+def words_view(rule=None, live=False, **given):
+    of = attention(rule)
+    return mirada.view([Records("layers.0", of, torch.randn(2, 11, 3))], labels=LABELS, segments=SEGMENTS, **given), of
+
+
+ROWS = """async (head) => {
+    const layer = eye.layers[0], rows = [...Array(layer.about.queries).keys()];
+    return Promise.all(rows.map(async (i) => [...await layer.head(head).row(i)]));
+}"""
+COLUMNS = ROWS.replace("queries", "keys").replace("row(i)", "column(i)")
+TILE = "async (head, cell) => [...(await eye.layers[0].head(head).tile(cell, 0, 0)).values]"
+
+
+def choose(page, label, option):
+    page.locator(".reading label", has_text=label).locator("select").select_option(option)
+
+
+@pytest.fixture
+def serve_page(browser):
+    """Serves a view live and opens it."""
+    from mirada.viewer.server import Server
+
+    opened = []
+
+    def served(view):
+        server = Server(view.answers())
+        server.start()
+        page = browser.new_page()
+        opened.append((server, page))
+        page.goto(server.address)
+        return page
+
+    yield served
+    for server, page in opened:
+        page.close()
+        server.stop()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("host", ["saved", "live"])
+@pytest.mark.parametrize("rule", RULES[1:])
+def test_the_page_merges_words_as_python_does(open_page, serve_page, host, rule):  # noqa: F811
+    view, of = words_view(rule)
+    page = open_page(view) if host == "saved" else serve_page(view)
+    merged = of.merge(NUMBERS, NUMBERS)
+    choose(page, "Read", "words")
+    for head in (0, 1):
+        np.testing.assert_allclose(ask(page, ROWS, head), merged.weights[head], atol=1e-6)
+        np.testing.assert_allclose(np.array(ask(page, COLUMNS, head)).T, merged.weights[head], atol=1e-6)
+        tile = merged.tile((0, 8), (0, 8), (4, 4))[head].flatten()
+        np.testing.assert_allclose(ask(page, TILE, head, 2), tile, atol=1e-6)
+    edges = ask(page, "async () => { const e = await eye.layers[0].head(1).edges(); return [...e.entropy]; }")
+    np.testing.assert_allclose(edges, merged.entropy()[1], atol=1e-5)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("host", ["saved", "live"])
+def test_the_page_hides_special_tokens_and_renormalises(open_page, serve_page, host):  # noqa: F811
+    view, of = words_view(masks.sliding_window(4, 3))
+    page = open_page(view) if host == "saved" else serve_page(view)
+    page.get_by_label("hide special tokens").check()
+    page.get_by_text("Special tokens are hidden: the other weights of each row are renormalised").wait_for()
+    wanted = of.restrict(SHOWN).to_dense()[:, SHOWN][..., SHOWN]
+    np.testing.assert_allclose(ask(page, ROWS, 1), wanted[1], atol=1e-6)
+    assert ask(page, "() => eye.words(eye.layers[0].about.key_words)") == [
+        "un", "believ", "able", "he", "said", "so", "me", "more"
+    ]  # fmt: skip
+    overview = ask(page, "async () => (await eye.layers[0].overview()).measures")
+    assert [
+        overview["sink"][f"{n}"] if isinstance(overview["sink"], dict) else overview["sink"][n] for n in (0, 1)
+    ] == (pytest.approx(wanted[:, :, 0].mean(-1).tolist(), abs=1e-6))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("host", ["saved", "live"])
+def test_a_block_of_segments_is_shown_alone(open_page, serve_page, host):  # noqa: F811
+    view, of = words_view()
+    page = open_page(view) if host == "saved" else serve_page(view)
+    choose(page, "Queries of", "B")
+    choose(page, "Keys of", "A")
+    np.testing.assert_allclose(ask(page, ROWS, 0), of.to_dense()[0, 7:, :7], atol=1e-6)
+    tab(page, "Tokens")
+    assert page.locator(".column").first.locator(".token").all_text_contents() == ["so", "me", "more", "[SEP]"]
+
+
+@pytest.mark.browser
+def test_every_view_follows_the_words_and_the_place_is_kept(open_page):  # noqa: F811
+    view, of = words_view(masks.causal(11))
+    page = open_page(view)
+    ask(page, "() => eye.state.set({ query: 8, key: 2 })")  # "me" -> "believ"
+    choose(page, "Read", "words")
+    assert ask(page, "() => [eye.state.get('query'), eye.state.get('key')]") == [5, 1]
+    merged = of.merge(NUMBERS, NUMBERS).weights
+    tab(page, "Map")
+    page.get_by_text("query 5 “\u2068some\u2069” → key 1 “\u2068unbelievable\u2069”").wait_for()
+    weight = page.locator(".map .readout[data-weight]")
+    assert float(weight.get_attribute("data-weight")) == pytest.approx(float(merged[0, 5, 1]), abs=1e-6)
+    tab(page, "Tokens")
+    page.get_by_text("query 5").wait_for()
+    assert page.locator(".token").all_text_contents()[:3] == ["[CLS]", "unbelievable", "he"]
+    tab(page, "Steps")
+    assert page.get_by_label("query").input_value() == "7"  # of the word, its first token
+    choose(page, "Read", "tokens")
+    assert ask(page, "() => eye.state.get('query')") == 7
+
+
+@pytest.mark.browser
+def test_a_text_that_is_too_long_to_merge_says_so(open_page):  # noqa: F811
+    length = 1100
+    of = mirada.AttentionMatrix(torch.randn(1, length, 4), torch.randn(1, length, 4))
+    page = open_page(mirada.view(of, labels=["Ġa", "b"] * (length // 2)))
+    page.get_by_text("this text is too long for a saved page").wait_for()
+    assert page.locator(".reading select").count() == 0

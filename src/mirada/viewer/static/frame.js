@@ -6,6 +6,7 @@ import { imageView } from "./image.js";
 import { mapView } from "./map.js";
 import { playgroundText } from "./playground_text.js";
 import { download, toPng, toSvg } from "./save.js";
+import { groupOf, read, readingBar, readingOf, tokenOf } from "./reading.js";
 import { formedAtOnce } from "./source.js";
 import { shortNames } from "./names.js";
 import { State, isolateHead, toggleHead } from "./state.js";
@@ -61,6 +62,8 @@ class Eye {
     this.made = {};
     /** @type {HTMLDialogElement | null} */
     this.dialog = null;
+    this.base = { about, layers }; // with every token for itself, however they are read
+    this.reading = readingOf("");
     const heads = new Set(Array.from({ length: layers[0].about.heads }, (_, n) => n));
     this.state = new State({
       view: isSingle(about) ? "map" : "heads",
@@ -69,6 +72,7 @@ class Eye {
       heads,
       query: 0,
       key: 0,
+      reading: "",
       dark,
     });
     // On a page of its own the title is the page's; among other things it stands below their headings.
@@ -87,6 +91,7 @@ class Eye {
       "section",
       { class: "frame", aria: { label: about.title } },
       this.header(),
+      (this.readingBar = readingBar(this)),
       this.working(),
       this.footer(),
     );
@@ -212,17 +217,40 @@ class Eye {
 
   /** Another scene takes the place of what is shown: the same model on another text. */
   replace(about, layers) {
+    this.base = { about: { ...about, trials: this.about.trials }, layers };
+    this.read();
+  }
+
+  /** The scene with its tokens read as the state says; each side stays at the token where it is. */
+  read() {
+    const last = this.layers[this.state.get("layer")].about;
+    const at = {
+      query: tokenOf(last, "query", this.state.get("query")),
+      key: tokenOf(last, "key", this.state.get("key")),
+    };
+    const focused = this.readingBar.contains(this.frame.getRootNode().activeElement);
+    const { reading, about, layers } = read(this.base, readingOf(this.state.get("reading")));
+    this.reading = reading;
+    this.put(about, layers, at);
+    const bar = readingBar(this);
+    this.readingBar.replaceWith(bar);
+    this.readingBar = bar;
+    if (focused) bar.querySelector("select, input")?.focus();
+  }
+
+  put(about, layers, at) {
     const scroller = () => this.stage.querySelector(".heads-grid, .text-scroll, .steps-body");
     const top = scroller()?.scrollTop ?? 0;
-    this.about = { ...about, trials: this.about.trials };
+    this.about = about;
     this.layers = layers;
     this.made = {};
     this.stale = {};
     this.current = null;
     const { values } = this.state;
     values.layer = Math.min(values.layer, layers.length - 1);
-    const { queries, keys } = layers[values.layer].about;
-    Object.assign(values, { query: Math.min(values.query, queries - 1), key: Math.min(values.key, keys - 1) });
+    const { about: layer } = layers[values.layer];
+    const group = (side, count) => Math.min(groupOf(layer, side, at[side]), count - 1);
+    Object.assign(values, { query: group("query", layer.queries), key: group("key", layer.keys) });
     this.listLayers();
     this.turn();
     this.drawChips();
@@ -320,6 +348,7 @@ class Eye {
 
   changed(changed) {
     if (changed.has("dark")) this.theme();
+    if (changed.has("reading")) this.read();
     if ((changed.has("layer") || changed.has("view")) && !this.frame.hasAttribute("data-gone"))
       this.status.textContent = "";
     if (["layer", "heads", "head", "dark"].some((name) => changed.has(name))) this.drawChips();
@@ -359,7 +388,7 @@ class Eye {
     const layer = this.layers[this.state.get("layer")].about;
     this.layerName.value = String(this.state.get("layer"));
     this.layerName.title = layer.name;
-    this.precision.textContent = precision(layer);
+    this.precision.textContent = precision(layer.tokens ?? layer);
   }
 
   async save(kind) {

@@ -62,14 +62,19 @@ class ImageView {
     return this.eye.layers[this.eye.state.get("layer")];
   }
 
+  /** Whether queries and keys are the same tokens. */
+  get square() {
+    return this.layer.about.query_words === this.layer.about.key_words;
+  }
+
   /** Layers whose tokens are the image's patches. */
   fits(layer) {
-    return layer.about.keys === this.eye.layers[0].about.keys;
+    return this.eye.about.image.first !== null && layer.about.keys === this.eye.layers[0].about.keys;
   }
 
   arrange() {
     const { grid, first } = this.eye.about.image;
-    const asking = this.layer.about.queries === this.layer.about.keys ? 0 : this.layer.about.queries;
+    const asking = this.square ? 0 : this.layer.about.queries;
     const names = this.eye.words(this.layer.about.query_words);
     const outside = asking
       ? names.map((_, n) => n)
@@ -140,7 +145,7 @@ class ImageView {
   }
 
   point(query) {
-    if (this.layer.about.queries !== this.layer.about.keys && query >= this.layer.about.queries) return;
+    if (!this.square && query >= this.layer.about.queries) return;
     this.eye.state.set({ query });
     this.look();
   }
@@ -150,7 +155,11 @@ class ImageView {
     const query = this.query();
     const layer = this.layer;
     if (!this.fits(layer)) {
-      this.words.textContent = `${layer.about.name} has ${layer.about.keys} keys, which are not this image's patches.`;
+      this.clear(
+        this.eye.about.image.first === null
+          ? "Some of the image's patches are merged or left out: read single tokens, all of them, to see them."
+          : `${layer.about.name} has ${layer.about.keys} keys, which are not this image's patches.`,
+      );
       this.small.replaceChildren();
       return;
     }
@@ -261,7 +270,7 @@ class ImageView {
       context.fillRect((n % grid[1]) * dot, Math.floor(n / grid[1]) * dot, dot, dot);
     }
     const place = query - first;
-    if (this.layer.about.queries !== this.layer.about.keys || place < 0 || place >= grid[0] * grid[1]) return;
+    if (!this.square || place < 0 || place >= grid[0] * grid[1]) return;
     context.strokeStyle = this.eye.ink().warm;
     context.lineWidth = canvas === this.overlay ? 3 : 1;
     context.strokeRect((place % grid[1]) * dot + 1, Math.floor(place / grid[1]) * dot + 1, dot - 2, dot - 2);
@@ -277,10 +286,7 @@ class ImageView {
       n < first || n >= first + grid[0] * grid[1]
         ? named(words, n)
         : `row ${Math.floor((n - first) / grid[1]) + 1}, column ${((n - first) % grid[1]) + 1}`;
-    const from =
-      this.layer.about.queries === this.layer.about.keys
-        ? place(query)
-        : this.eye.words(this.layer.about.query_words)[query];
+    const from = this.square ? place(query) : this.eye.words(this.layer.about.query_words)[query];
     const [least, most] = reach(this.ofPatches(weights));
     const small = this.small.hidden ? "" : ` Small pictures: from 0 to ${number(largest, 4)}.`;
     this.words.textContent = `${from} looks most at ${order.map((n) => `${place(n)} (${percent(weights[n])})`).join("; ")}. Colours run from ${number(least, 4)} to ${number(most, 4)}.${small}`;

@@ -79,6 +79,12 @@ class LiveLayer {
     return this.heads[index];
   }
 
+  /** The same layer, its tokens read in another way; its answers are kept apart. */
+  regrouped(about, reading, answers) {
+    const send = (question, asked, how) => this.send(question, { ...asked, reading }, how);
+    return new LiveLayer(about, this.number, send, answers);
+  }
+
   /** Numbers; an answer is kept, a failure is not. */
   ask(question, parameters) {
     const asked = { layer: this.number, ...parameters };

@@ -2,6 +2,7 @@
 import { scaleColour } from "./colour.js";
 import { button, el, number, percent, quoted, wordOf } from "./dom.js";
 import { liveLayers } from "./live.js";
+import { tokensOf } from "./reading.js";
 
 const MEASURED = {
   importance: {
@@ -432,21 +433,24 @@ class Playground {
 
   drawEdges() {
     const layer = this.eye.layers[this.eye.state.get("layer")]?.about;
-    const words = (list) => this.eye.words(layer[list]);
+    const words = (list) => this.eye.base.about.words[(layer.tokens ?? layer)[list]];
     const pair = ([query, key]) =>
       `${quoted(words("query_words")[query] ?? "", 16)} → ${quoted(words("key_words")[key] ?? "", 16)}`;
-    /** @returns {[number, number]} */
-    const now = () => [this.eye.state.get("query"), this.eye.state.get("key")];
+    const here = (side) => tokensOf(layer, side, this.eye.state.get(side));
+    /** @returns {[number, number][]} of words: the edges of all their tokens */
+    const now = () => here("query").flatMap((query) => here("key").map((key) => [query, key]));
     const add = button(
       "",
       () => {
-        this.cut = [...this.cut, now()];
+        this.cut = [...this.cut, ...now()];
         this.run();
       },
       { class: "cut-now" },
     );
     const tell = () => {
-      add.textContent = `Knock out ${pair(now())}`;
+      add.textContent = now()
+        .map((edge, n) => `${n ? ", " : "Knock out "}${pair(edge)}`)
+        .join("");
     };
     tell();
     this.unhear?.();

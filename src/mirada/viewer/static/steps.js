@@ -1,5 +1,6 @@
 // View 5: one query's attention, unfolded step by step, with its formula and the real numbers.
 import { css, inkOn, signedColour } from "./colour.js";
+import { groupOf, tokenOf } from "./reading.js";
 import { button, clamp, el, number, percent, quoted, wordOf } from "./dom.js";
 
 const PAGE = 8; // keys at a time
@@ -35,7 +36,7 @@ class StepsView {
       type: "number",
       min: 0,
       aria: { label: "query" },
-      on: { change: () => eye.state.set({ query: Number(this.queryInput.value) || 0 }) },
+      on: { change: () => eye.state.set({ query: groupOf(this.seen, "query", this.chosen()) }) },
     });
     this.queryWord = el("bdi", { class: "listed" });
     this.element = el("div", { class: "view steps", tabIndex: -1 }, this.toolbar(), this.body);
@@ -69,8 +70,22 @@ class StepsView {
     );
   }
 
+  /** The query that was typed in, within those there are. */
+  chosen() {
+    return clamp(Math.round(Number(this.queryInput.value)) || 0, 0, this.layer.about.queries - 1);
+  }
+
+  /** The layer as the other views have it. */
+  get seen() {
+    return this.eye.layers[this.eye.state.get("layer")].about;
+  }
+
+  words(list) {
+    return this.eye.base.about.words[list];
+  }
+
   get layer() {
-    return this.eye.layers[this.eye.state.get("layer")];
+    return this.eye.base.layers[this.eye.state.get("layer")]; // a word has no query of its own: its first token has
   }
 
   key(event) {
@@ -107,7 +122,7 @@ class StepsView {
   /** Asks for the numbers of the query and of one page of keys. */
   async look() {
     const { about } = this.layer;
-    const query = clamp(this.eye.state.get("query"), 0, about.queries - 1);
+    const query = clamp(tokenOf(this.seen, "query", this.eye.state.get("query")), 0, about.queries - 1);
     this.page = clamp(this.page, 0, Math.ceil(about.keys / PAGE) - 1);
     const [first, after] = [this.page * PAGE, Math.min((this.page + 1) * PAGE, about.keys)];
     const head = this.layer.head(this.eye.state.get("head"));
@@ -116,7 +131,7 @@ class StepsView {
       const [parts, row] = await Promise.all([head.parts(query, first, after), head.row(query)]);
       if (this.order !== order) return;
       Object.assign(this.queryInput, { value: query, max: about.queries - 1 });
-      this.queryWord.textContent = wordOf(this.eye.words(about.query_words)[query], 40);
+      this.queryWord.textContent = wordOf(this.words(about.query_words)[query], 40);
       this.count.textContent = `keys ${first}–${after - 1} of ${about.keys}`;
       if (!parts) return this.without();
       this.build({ at: query, first, after, ...parts, row, scale: about.scale });
@@ -132,7 +147,7 @@ class StepsView {
   }
 
   build(seen) {
-    const words = this.eye.words(this.layer.about.key_words);
+    const words = this.words(this.layer.about.key_words);
     const keys = seen.keys.map((key, n) => oneKey(seen, key, n, words[seen.first + n]));
     const all = [
       this.vectors(seen, keys),
@@ -179,7 +194,7 @@ class StepsView {
     return this.section(
       0,
       null,
-      row("q", this.eye.words(this.layer.about.query_words)[seen.at], strip(seen.query, most, this.eye)),
+      row("q", this.words(this.layer.about.query_words)[seen.at], strip(seen.query, most, this.eye)),
       ...keys.map((one) => row(`k${sub(one.j)}`, one.word, strip(one.key, most, this.eye))),
     );
   }
