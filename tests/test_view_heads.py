@@ -25,9 +25,9 @@ WORDS = ["a", "b", "c", "a"]
 
 
 def test_measures_of_copies_by_hand():
-    (layer,) = scene(COPIES, labels=WORDS).layers
-    assert measures.measure(layer, "induction").tolist() == pytest.approx([0.6 / 4])
-    assert measures.measure(layer, "duplicate").tolist() == pytest.approx([0.3 / 4])
+    shown = scene(COPIES, labels=WORDS)
+    assert measures.measure(shown, 0, "induction").tolist() == pytest.approx([0.6 / 4])
+    assert measures.measure(shown, 0, "duplicate").tolist() == pytest.approx([0.3 / 4])
     carried = prepare(scene(COPIES, labels=WORDS), 1e6).about["layers"][0]["measures"]
     assert carried["induction"] == pytest.approx([0.15])
     live = Answers(scene(COPIES, labels=WORDS))
@@ -38,10 +38,10 @@ def test_measures_of_copies_by_hand():
 
 def test_a_text_without_copies_has_no_measures_of_them():
     for labels in (None, ["a", "b", "c", "d"]):
-        (layer,) = scene(COPIES, labels=labels).layers
-        assert measures.later(layer) == ()
+        shown = scene(COPIES, labels=labels)
+        assert measures.later(shown, 0) == ()
         with pytest.raises(ValueError, match="no measure called 'induction'"):
-            measures.measure(layer, "induction")
+            measures.measure(shown, 0, "induction")
 
 
 def test_a_query_that_attends_to_nothing_counts_in_no_mean():

@@ -6,32 +6,56 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mirada import summaries
-from mirada.viewer.scene import Layer, Table
+from mirada.viewer.scene import Layer, Matrix, Scene, Table
 
-LATER = ("induction", "duplicate")
-"""Measures that a live page asks one by one, when a person chooses them."""
-
-
-def later(layer: Layer) -> tuple[str, ...]:
-    """Which of them a layer has: those of copies, where some token of a text occurs twice."""
-    copies = layer.tokens is not None and len(set(layer.tokens)) < len(layer.tokens)
-    return LATER if copies else ()
+_OF_COPIES = ("induction", "duplicate")
+_CHUNK = 1 << 22  # weights at a time
 
 
-def measure(layer: Layer, name: str) -> Tensor:
+def later(scene: Scene, number: int) -> tuple[str, ...]:
+    """Which of them a layer has: change, where it is compared; those of copies, where some token occurs twice."""
+    tokens = scene.layers[number].tokens
+    copies = tokens is not None and len(set(tokens)) < len(tokens)
+    return (("change",) if scene.compared else ()) + (_OF_COPIES if copies else ())
+
+
+@torch.no_grad()
+def measure(scene: Scene, number: int, name: str) -> Tensor:
     """One of them, (H,).
 
     Raises:
         ValueError: the layer has no such measure.
     """
-    if name not in later(layer):
+    layer, other = scene.layers[number], scene.counterpart(number)
+    if name not in later(scene, number):
         raise ValueError(f"{layer.name} has no measure called {name[:40]!r}")
+    if name == "change":
+        assert other is not None
+        return change(layer.matrix, other.matrix)
     assert layer.tokens is not None
     of_copies = {"induction": summaries.induction, "duplicate": summaries.duplicate_token}
     return of_copies[name](layer.matrix, layer.tokens).float()
+
+
+def change(one: Matrix, other: Matrix) -> Tensor:
+    """How far two matrices (H, L, S) are apart, (H,): ½ Σ |p − q| of each query's weights, the mean over queries.
+
+    0 where both are the same, 1 where no query gives weight to a key in both. Queries that attend to nothing in both
+    don't count.
+    """
+    heads, queries, keys = one.shape
+    height = max(1, _CHUNK // (heads * keys))
+    total, count = torch.zeros(heads, dtype=torch.float64), torch.zeros(heads)
+    for start in range(0, queries, height):
+        rows = torch.arange(start, min(start + height, queries))
+        a, b = (matrix.rows(rows.to(matrix.device)).float().cpu() for matrix in (one, other))
+        total += (a - b).abs().sum((-2, -1), dtype=torch.float64) / 2
+        count += ((a != 0).any(-1) | (b != 0).any(-1)).sum(-1)
+    return (total / count).float()
 
 
 def given(measures: Mapping[str, Any], layers: Sequence[Layer]) -> dict[str, Table]:

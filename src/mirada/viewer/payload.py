@@ -36,7 +36,7 @@ class Prepared:
 def prepare(scene: Scene, budget: float) -> Prepared:
     """The scene with all its numbers, in at most ``budget`` bytes where a picture of it from afar still fits."""
     blobs: dict[str, bytes] = {}
-    commons = [_common(layer) for layer in scene.layers]
+    commons = [_common(scene, number) for number in range(len(scene.layers))]
     budget -= sum(common.size for common in commons)
     total = sum(map(encode.weight_of, scene.layers))
     described = []
@@ -62,6 +62,7 @@ def about(scene: Scene, layers: list[dict[str, Any]]) -> dict[str, Any]:
         "texts": texts(sides),
         "layers": layers,
         "measures": scene.measures,
+        "compared": scene.compared,
         "image": None
         if picture is None
         else {"uri": picture.uri(), "size": picture.size, "grid": picture.grid, "first": picture.first},
@@ -93,11 +94,11 @@ def thumbs(layer: Layer) -> Tensor:
     return layer.matrix.tile((0, layer.size[0]), (0, layer.size[1]), (rows, columns)).float().cpu()
 
 
-def _common(layer: Layer) -> encode.Carried:
+def _common(scene: Scene, number: int) -> encode.Carried:
+    layer = scene.layers[number]
     along = edges(layer.matrix)
-    found = vars(of_heads(layer.matrix, along)) | {
-        name: measures.measure(layer, name) for name in measures.later(layer)
-    }
+    found = vars(of_heads(layer.matrix, along))
+    found |= {name: measures.measure(scene, number, name) for name in measures.later(scene, number)}
     described: dict[str, Any] = {"thumb": thumb_size(layer), "measures": in_json(found)}
     blobs = {"thumbs": zlib.compress(thumbs(layer).half().numpy().astype("<f2").tobytes(), 6)}
     if layer.size[0] * layer.size[1] > WHOLE:

@@ -9,7 +9,7 @@
 | column | layer, head, key | (L,) |
 | entry | layer, head, query, key | (1,) |
 | tile | layer, head, cell, row, column | up to 256 × 256 cells of cell × cell tokens |
-| rollout | query | (S,): how much of each token reaches the last layer's query |
+| rollout | layer, query | (S,): how much of each token reaches the query of the last layer beside this one |
 | parts | layer, head, query, first, after | q, keys, what the mask adds, values, context |
 
 Each may come with a `reading`: of words, without special tokens, of a block of segments (`mirada.viewer.reading`).
@@ -94,7 +94,7 @@ class Answers:
     def _live(self, number: int) -> dict[str, Any]:
         layer = self.scene.layers[number]
         live: dict[str, Any] = {"kind": "live", "bits": 32, "error": 0.0, "thumb": thumb_size(layer)}
-        live["later"] = measures.later(layer)
+        live["later"] = measures.later(self.scene, number)
         if isinstance(layer.matrix, AttentionMatrix):
             live |= {"scale": layer.matrix.scale, "query_width": layer.matrix.query.shape[-1]}
             live |= {} if layer.value is None else {"value_width": layer.value.shape[-1]}
@@ -117,7 +117,7 @@ class Answers:
     def _measure(self, given: Mapping[str, Any]) -> Tensor:
         number = self._number(given, "layer", len(self.scene.layers))
         name = str(given.get("name", ""))
-        return self._once(("measure", number, name), lambda: measures.measure(self.scene.layers[number], name))
+        return self._once(("measure", number, name), lambda: measures.measure(self.scene, number, name))
 
     def _edges(self, given: Mapping[str, Any]) -> Tensor:
         number, head, _ = self._head(given)
@@ -185,9 +185,10 @@ class Answers:
         return torch.cat([parts[name].flatten().float().cpu() for name in PARTS if name in parts])
 
     def _rollout(self, given: Mapping[str, Any]) -> Tensor:
-        layers = [layer.matrix for layer in self.scene.layers]
+        number = self._number({"layer": 0, **given}, "layer", len(self.scene.layers))
+        layers = [layer.matrix for layer in self.scene.beside(number)]
         query = self._number(given, "query", layers[-1].shape[-2])
-        return self._once(("rollout", query), lambda: rolled(layers, query))
+        return self._once(("rollout", id(layers[0]), query), lambda: rolled(layers, query))
 
     # --- what they need ---
 

@@ -60,6 +60,20 @@ class Scene:
     notes: Sequence[str] = field(default=())
     measures: Mapping[str, Table] = field(default_factory=dict)
     """Numbers of each head that were found elsewhere, by name."""
+    compared: tuple[str, str] | None = None
+    """The names of two attentions that are compared; the first half of the layers is of the first."""
+
+    def beside(self, number: int) -> Sequence[Layer]:
+        """The layers of the attention that a layer belongs to."""
+        half = len(self.layers) // 2
+        if self.compared is None:
+            return self.layers
+        return self.layers[:half] if number < half else self.layers[half:]
+
+    def counterpart(self, number: int) -> Layer | None:
+        """The layer that one is compared with."""
+        half = len(self.layers) // 2
+        return None if self.compared is None else self.layers[(number + half) % len(self.layers)]
 
 
 def scene(

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mirada.viewer import page
+from mirada.viewer.compare import both
 from mirada.viewer.embedded import Embedded
 from mirada.viewer.exhibit import Exhibit, Exhibitor
 from mirada.viewer.labels import Labels
@@ -131,7 +132,7 @@ def _opened(address: str) -> bool:
 def view(
     what: Any,
     *,
-    labels: Labels | None = None,
+    labels: Labels | Mapping[str, Labels] | None = None,
     words: Any = None,
     special: Any = None,
     segments: Any = None,
@@ -143,6 +144,7 @@ def view(
     height: int = 680,
     trials: Mapping[str, Trial] | None = None,
     measures: Mapping[str, Any] | None = None,
+    compare: bool = False,
 ) -> View:
     """Look into attention: heads, map, tokens, image, steps.
 
@@ -166,13 +168,16 @@ def view(
         title: above the view; "mirada" if left out.
         height: in pixels, in a notebook.
         trials: what can be tried by hand when the view is served, by name.
+        compare: `what` is a dictionary of two, `{"base": …, "tuned": …}`: two runs, models, prompts of equal length, or
+            before and after an edit. Their maps are shown beside each other, with what changed between them. Where the
+            prompts differ, labels (words, special, segments) are a dictionary by the same names.
         measures: numbers of each head to find heads by: name -> (layers, heads), the effect of ablating each, say.
 
     Raises:
         ValueError: nothing to be shown; labels, words or special tokens of the wrong length; segments that overlap or
             reach beyond the tokens; an image that the tokens don't fit, a run whose
-            model has no attention.
-        TypeError: something that is no attention.
+            model has no attention; two to be compared whose shapes differ.
+        TypeError: something that is no attention; compare=True without a dictionary.
         RunError: a run without weights.
 
     >>> import mirada, tempfile, torch
@@ -192,9 +197,10 @@ def view(
         what = what.layers
     title = "mirada" if title is None else title
     text = {"labels": labels, "words": words, "special": special, "segments": segments}
-    shown = scene(what, **text, image=image, patch=patch, first=first, item=item, title=title)
+    make = both if compare else scene
+    shown = make(what, **text, image=image, patch=patch, first=first, item=item, title=title)
     if measures is not None:
-        shown = replace(shown, measures=given(measures, shown.layers))
+        shown = replace(shown, measures=given(measures, shown.beside(0)))
     return View(shown, height, trials)
 
 
