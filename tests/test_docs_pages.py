@@ -33,6 +33,7 @@ PAGES = [
     "start.html",
     "before-attention.html",
     "lessons/1-five-rows.html",
+    "lessons/5-remembering-a-square.html",
 ]
 
 

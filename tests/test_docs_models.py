@@ -1,0 +1,43 @@
+"""Lessons 5 to 7 say what their cells computed, and it is what they claim."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.docs
+
+
+def words(site: Path, page: str) -> str:
+    """A page's text without its frames, in one line."""
+    text = re.sub(r'srcdoc="[^"]*"', "", (site / page).read_text())
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", text)).split())
+
+
+def numbers(pattern: str, text: str) -> list[float]:
+    """The numbers that a sentence of the page states."""
+    found = re.search(pattern, text)
+    assert found, pattern
+    return [float(number) for number in found.groups()]
+
+
+def test_the_fifth_lesson_shows_what_the_original_write_up_prints(site):
+    lesson = words(site, "lessons/5-remembering-a-square.html")
+    printed = ["[ 0.0832, -0.0356], [ 0.3105, -0.5263]", "-0.2339, 0.4702", "-0.0226, 0.4628", "0.2265, 0.4529"]
+    printed += ["0.1968, -0.2809", "0.3913, -0.6853", "0.0569, 0.4821", "0.3953, 0.6047", "0.0403, 0.3409"]
+    printed += ["0.4254, 0.5746", "0.2138, -0.3175", "0.5475, 0.0875, -1.2350", "0.5557, 0.3508, 0.0935"]
+    printed += ["0.5706, -0.0993", "1.10 · 0.68 · 0.73 = 0.55"]
+    assert not [sentence for sentence in printed if sentence not in lesson]
+
+
+def test_attention_removes_the_bottleneck_in_the_fifth_lesson(site):
+    lesson = words(site, "lessons/5-remembering-a-square.html")
+    none, single = numbers(r"the error falls from (0\.\d+) to (0\.\d+)", lesson)
+    assert single < 0.02 < 0.25 < none
+    (always,) = numbers(r"always forced has (0\.\d+)", lesson)
+    (never,) = numbers(r"never forced (0\.\d+)", lesson)
+    (half,) = numbers(r"met both (0\.\d+)", lesson)
+    assert half < min(always, never)
