@@ -204,7 +204,7 @@ def test_a_run_is_held_by_one_process_until_that_dies(tmp_path: Path) -> None:
         holder.stdout.readline()
         for _ in range(2):
             with (
-                pytest.raises(RunError, match=f"is being trained by process {holder.pid} on "),
+                pytest.raises(RunError, match=f"is in use by process {holder.pid} on "),
                 Folder(tmp_path).locked(),
             ):
                 pass

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mirada.matrix import AttentionMatrix as AttentionMatrix
     from mirada.matrix import attention as attention
     from mirada.models import look as look
+    from mirada.surveys import survey as survey
     from mirada.tracing import trace as trace
     from mirada.viewer import view as view
     from mirada.watching import watch as watch
@@ -40,6 +41,7 @@ _DEFINED_IN = {
     "load": "experiment",
     "look": "models",
     "rollout": "flow",
+    "survey": "surveys",
     "trace": "tracing",
     "train": "experiment",
     "view": "viewer",
@@ -61,6 +63,7 @@ __all__ = [
     "nn",
     "rollout",
     "summaries",
+    "survey",
     "systems",
     "trace",
     "train",

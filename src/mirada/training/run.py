@@ -103,7 +103,7 @@ class Folder:
             descriptor = _lock(path)
         except BlockingIOError:
             raise RunError(
-                f"{self.path} is being trained by {_holder(path)}: wait until it ends, or choose another folder (--out)"
+                f"{self.path} is in use by {_holder(path)}: wait until it ends, or choose another folder (--out)"
             ) from None
         except OSError as error:
             raise _unwritable(path, error) from None

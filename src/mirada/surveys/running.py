@@ -1,0 +1,248 @@
+"""`mirada.survey`: rounds of texts through the model, on one process or many, kept after each round."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+from mirada.surveys import classes as token_classes
+from mirada.surveys import gathering
+from mirada.surveys.batches import Batch
+from mirada.surveys.corpus import Round, rounds_of_batches, rounds_of_texts
+from mirada.surveys.folder import SurveyFolder
+from mirada.surveys.measuring import Measured, Measurer, Score, TextError
+from mirada.surveys.one_pass import CURVES
+from mirada.surveys.questions import Own, Questions, questions
+from mirada.surveys.result import Survey
+from mirada.surveys.state import State
+from mirada.training import processes
+
+#: Called after each batch of this process: how many texts and tokens it had.
+Tell = Callable[[int, int], object]
+
+
+def survey(
+    model: nn.Module,
+    batches: Iterable[Any],
+    ask: str | Iterable[str] | Mapping[str, Own] | None = None,
+    *,
+    score: Score | None = None,
+    tokenizer: Any = None,
+    layers: int | str | Iterable[int | str] | None = None,
+    ablate: Iterable[tuple[str, int]] = (),
+    classes: Mapping[str, Iterable[int]] | None = None,
+    length: int = 1024,
+    tokens: int = 4096,
+    every: int = 256,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    about: Mapping[str, str] | None = None,
+    tell: Tell | None = None,
+) -> Survey:
+    """Summarise every head of a model over many texts.
+
+    Memory does not grow with the number of texts. Under ``torchrun`` (or with a process group of one's own) each
+    process runs its share of the batches, and every process gets the whole result.
+
+    Args:
+        model: any PyTorch model that `mirada.watch` can watch. It runs in eval mode.
+        batches: what the model is called with, one after the other: mappings of arguments (``input_ids``,
+            ``attention_mask``), tuples of arguments, or single tensors; or strings, with ``tokenizer``. Every process
+            must be given the same ones.
+        ask: names of summaries, ``{name: function of a record}``, or both in one list. A function gets the record of
+            one text without its padding and gives one number a head, (heads,), or one a query, (heads, L).
+        score: of the model's output and the batch's inputs, one number a text, (texts,): for ``"importance"`` and
+            ``"ablation"``. No text's score may depend on another text.
+        tokenizer: of transformers; also tells the classes of tokens.
+        layers: as of `mirada.watch`.
+        ablate: heads, as (layer's name, number), whose ablation ``"ablation"`` measures, a forward pass each.
+        classes: tokens by the name of their class, for ``"attention_by_token_class"``.
+        length: strings are cut into windows of at most so many tokens.
+        tokens: a batch of strings holds at most so many, padding included.
+        every: so many strings (or batches) make a round; after each, the processes add up, and the folder is written.
+        out: a folder that keeps the survey, also while it runs.
+        resume: go on with what the folder keeps, with any number of processes.
+        about: what the survey is of, kept with it: the names of model and texts.
+        tell: called after each batch.
+
+    Raises:
+        ValueError: an unknown summary, a summary of the wrong shape, nothing to count, attention whose heads can't be
+            told, a folder with another survey, processes with different models.
+
+    >>> import mirada, torch
+    >>> model = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True)
+    >>> found = mirada.survey(model, [torch.randn(3, 5, 8), torch.randn(2, 7, 8)], ask=["entropy"])
+    >>> found["entropy"].mean.shape, found.texts
+    (torch.Size([1, 2]), 5)
+    """
+    if every < 1 or length < 1 or tokens < 1:
+        raise ValueError(f"every, length and tokens must be at least 1, got {every}, {length} and {tokens}")
+    heads = tuple((str(layer), int(head)) for layer, head in ablate)
+    asked = _asked(ask, score, heads)
+    named, table = _classes(asked, classes, tokenizer)
+    place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    settings = _settings(asked, model, heads, layers, named, length, tokens, every, about)
+    folder = None if out is None else SurveyFolder(out)
+    with processes.joined(place), _first_alone(folder):
+        gathering.must_be_same(settings)
+        state = State(classes=named)
+        if folder is not None:
+            state = folder.begin(settings, state, resume=resume)
+        measurer = Measurer(model, asked, score, layers, heads, table, len(named))
+        rounds = _rounds(batches, tokenizer, every, length, tokens, (state.done, state.windows))
+        with _in_eval_mode(model):
+            for part in rounds:
+                state = _after(state, part, measurer, place, tell)
+                if folder is not None and processes.is_first():
+                    folder.keep(state)
+        if state.total is None:
+            raise ValueError("batches: there was nothing to count in them (no texts)")
+        found = Survey(state, settings)
+        if folder is not None and processes.is_first():
+            folder.finish(found)
+        processes.wait()
+    return found
+
+
+def _after(state: State, part: Round, measurer: Measurer, place: torch.device, tell: Tell | None) -> State:
+    """One round: each process takes every n-th batch, and all add up."""
+    mine: Measured | None = None
+    failed: list[tuple[str, str]] = []
+    for number, batch in enumerate(part.batches):
+        if number % processes.count() != _rank():
+            continue
+        for found in _counted(measurer, batch.to(place), part, failed):
+            mine = found if mine is None else mine.merge(found)
+        if tell is not None:
+            tell(batch.size, batch.tokens)
+    skipped = part.skipped + gathering.texts_of_all(failed)
+    total = gathering.together(mine, measurer.asked, measurer.class_count)
+    if total is None and state.total is None and part.texts:
+        name, why = skipped[0]
+        raise ValueError(f"batches: none of the first {part.texts} could be counted; {name}: {why}")
+    return state.after(part, total, skipped)
+
+
+def _counted(measurer: Measurer, batch: Batch, part: Round, failed: list[tuple[str, str]]) -> Iterator[Measured]:
+    """What a batch gives; where it fails, its texts one by one, and those that fail are named."""
+    try:
+        yield measurer.measure(batch)
+    except TextError as error:
+        if batch.size == 1:
+            failed.append((_name(part, batch.names[0]), str(error)))
+            return
+        for text in range(batch.size):
+            yield from _counted(measurer, batch.single(text), part, failed)
+
+
+def _name(part: Round, number: int) -> str:
+    window = part.windows_of[number]
+    return f"{window.name}, from token {window.start}" if window.start else window.name
+
+
+def _rounds(
+    batches: Iterable[Any], tokenizer: Any, every: int, length: int, tokens: int, skip: tuple[int, int]
+) -> Iterator[Round]:
+    if isinstance(batches, str | bytes | Mapping | torch.Tensor):
+        raise TypeError(f"batches must be an iterable of batches or of strings, got one {type(batches).__name__}")
+    source = iter(batches)
+    first = next(source, None)
+    if first is None:
+        return iter(())
+    source = chain([first], source)
+    if not _is_text(first):
+        return rounds_of_batches(source, every=every, skip=skip)
+    if tokenizer is None:
+        raise ValueError("batches: these are strings: give tokenizer= too")
+    return rounds_of_texts(source, tokenizer, every=every, length=length, tokens=tokens, skip=skip)
+
+
+def _is_text(given: Any) -> bool:
+    """A string, or a text that was read from a file: its name, itself, why there is none."""
+    return isinstance(given, str) or (isinstance(given, tuple) and isinstance(given[0] if given else None, str))
+
+
+def _asked(ask: Any, score: Score | None, heads: tuple[tuple[str, int], ...]) -> Questions:
+    asked = questions(ask, scored=score is not None)
+    if heads and score is None:
+        raise ValueError("ablate needs score=, a function (output, batch) -> one number a text")
+    if heads and "ablation" not in asked.names:
+        asked = Questions((*asked.names, "ablation"), asked.own)
+    if "ablation" in asked.names and not heads:
+        raise ValueError("ask: 'ablation' needs ablate=, the heads: [(layer's name, number), …]")
+    return asked
+
+
+def _classes(asked: Questions, classes: Any, tokenizer: Any) -> tuple[tuple[str, ...], torch.Tensor | None]:
+    if CURVES[1] not in asked.names:
+        return (), None
+    if classes is None and tokenizer is None:
+        raise ValueError(f"ask: {CURVES[1]!r} needs classes=, tokens by the name of their class, or tokenizer=")
+    chosen = token_classes.of_tokenizer(tokenizer) if classes is None else classes
+    chosen = {str(name): list(ids) for name, ids in chosen.items()}
+    return token_classes.class_names(chosen), token_classes.table(chosen)
+
+
+def _settings(
+    asked: Questions,
+    model: nn.Module,
+    heads: tuple[tuple[str, int], ...],
+    layers: Any,
+    classes: tuple[str, ...],
+    length: int,
+    tokens: int,
+    every: int,
+    about: Mapping[str, str] | None,
+) -> dict[str, str]:
+    """What makes this survey this one: with other ones it can't be added up, nor gone on with."""
+    return {
+        "ask": ", ".join(asked.all),
+        "ablate": ", ".join(f"{layer}.{head}" for layer, head in heads),
+        "layers": "all" if layers is None else str(layers),
+        "classes": ", ".join(classes),
+        "length": str(length),
+        "tokens": str(tokens),
+        "every": str(every),
+        "parameters": _fingerprint(model),
+        **{name: str(value) for name, value in (about or {}).items()},
+    }
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """What tells one model from another: its class, and shape and Σ |value| of each parameter that is held whole."""
+    from hashlib import sha256
+
+    digest = sha256(type(model).__name__.encode())
+    for name, parameter in model.named_parameters():
+        digest.update(f"{name} {tuple(parameter.shape)}".encode())
+        if type(parameter.data) is torch.Tensor and not hasattr(parameter, "device_mesh"):
+            digest.update(f"{float(parameter.detach().double().abs().sum()):.6e}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _first_alone(folder: SurveyFolder | None) -> Any:
+    """The folder is held by the first process, which alone writes."""
+    return folder.locked() if folder is not None and processes.is_launched_first() else nullcontext()
+
+
+@contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Without dropout; afterwards as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
