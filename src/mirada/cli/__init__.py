@@ -32,7 +32,7 @@ _COMMANDS = {
     "train": ("mirada.cli.train:app", "Train a system and keep the run in a folder."),
     "evaluate": ("mirada.cli.runs:evaluate", "Measure a run again."),
     "predict": ("mirada.cli.runs:predict", "Ask a run about inputs, and see where it looks."),
-    "plot": ("mirada.cli.runs:plot", "Draw the pictures of a run."),
+    "plot": ("mirada.cli.runs:plot", "Draw the pictures of a run, or compare several."),
     "view": ("mirada.cli.view:view", "Look into a run's attention, in a live page."),
     "look": ("mirada.cli.look:look", "Open a transformers model and see what it attends to."),
     "walkthrough": ("mirada.cli.walkthrough:walkthrough", "Show attention and its masks step by step."),

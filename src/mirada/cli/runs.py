@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mirada import experiment
+from mirada.comparison import compare
+from mirada.plots import save
 from mirada.training.processes import is_launched_first
 
 RunFolder = Annotated[Path, Parameter(help="Folder that keeps the run.")]
@@ -44,9 +46,21 @@ def predict(
     print(asked.folder.save_picture("prediction", figure))
 
 
-def plot(run: RunFolder, /) -> None:
-    """Draw the pictures of a run."""
+def plot(
+    run: RunFolder,
+    /,
+    *others: Annotated[
+        Path, Parameter(help="More runs of the same system: all are compared, in a table and a figure.")
+    ],
+    out: Annotated[Path, Parameter(help="The figure of a comparison.")] = Path("runs/comparison.png"),
+) -> None:
+    """Draw the pictures of a run, or compare several."""
     if not is_launched_first():
         return
-    for path in experiment.load(run).plot():
-        print(path)
+    if not others:
+        for path in experiment.load(run).plot():
+            print(path)
+        return
+    comparison = compare([experiment.load(folder) for folder in (run, *others)])
+    Console().print(comparison.table)
+    print(save(comparison.figure, out))

@@ -24,6 +24,7 @@ from mirada import plots
 from mirada.data.batches import Batch, in_order
 from mirada.data.counts import generate
 from mirada.nn import QueryAttention
+from mirada.plots.style import FAINT, RED, quiet
 from mirada.training.loop import Recipe, Sums
 from mirada.viewer import Exhibit, picked
 from mirada.viewer.playground import digits as typed_digits
@@ -196,6 +197,16 @@ def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
     page = plots.figure(6.4, 5.0, "What it is told there: the values, where a weight is above 0.1")
     show(digits, weights, ax=page.add_subplot(), values=values)
     yield "values", page
+
+
+def compared(run: Run, ax: Axes) -> str:
+    """Beside other runs: the weights of the ten digits, shown once each."""
+    with torch.no_grad():
+        _, weights = run.model(torch.arange(DIGITS)[None])  # (1, 1, 10)
+    ax.bar(range(DIGITS), weights[0, 0].tolist(), color=[RED if digit in (2, 4) else FAINT for digit in range(DIGITS)])
+    ax.set_xticks(range(DIGITS))
+    quiet(ax)
+    return "The ten digits, shown once each: the weight of each digit, 2 and 4 in red"
 
 
 def show(

@@ -351,6 +351,19 @@ def gazes(model: Bare | Transformer, image: Tensor, name: str) -> Iterator[tuple
             yield where, plots.gazes(image[0], weights[0], patch=model.patch, title=title)
 
 
+def compared(run: Run, ax: Axes) -> str:
+    """Beside other runs: what the patches of one test image attend to, all of them and all heads together."""
+    model, image = run.model, run.data.test_images[0]
+    received = torch.zeros(image.numel())
+    if isinstance(model, Bare | Transformer) and not _among_features(model):
+        with torch.no_grad():
+            received = model.looks(image[None])[-1][0].mean((0, 1))  # (P,)
+        plots.over_image(image, received - received.min(), patch=model.patch, ax=ax)
+    else:
+        plots.over_image(image, received, ax=ax)
+    return "One held-out image: what its patches attend to, all of them and all heads of the last layer together"
+
+
 def _among_features(model: nn.Module) -> bool:
     return isinstance(model, Bare) and isinstance(model.attend, FeatureAttention)
 

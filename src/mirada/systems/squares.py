@@ -439,6 +439,18 @@ def show(weights: Tensor, length: int, ax: Axes) -> None:
 
 
 @torch.no_grad()
+def compared(run: Run, ax: Axes) -> str:
+    """Beside other runs: what the predicted points of the first training square attend to, the mean of the heads."""
+    data = run.data.train
+    _, weights = run.model(data.source[:1], data.lengths[:1])
+    if weights is None:
+        plots.corners(walk(data, 0), ax=ax)
+    else:
+        show(weights.reshape(-1, *weights.shape[-2:]).mean(0), int(data.lengths[0]), ax=ax)
+    return "The first training square: what each predicted point (row) attends to among the given ones, in percent"
+
+
+@torch.no_grad()
 def vectors(model: nn.Module, source: Tensor, lengths: Tensor) -> Figure:
     """One sequence (1, S, 2): at each step, the query among the keys, and the context as the weighted sum of values."""
     assert isinstance(model, EncoderDecoder)
