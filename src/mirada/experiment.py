@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from mirada import __version__, systems
@@ -23,6 +24,7 @@ from mirada.training import loop as training
 from mirada.training import processes
 from mirada.training.run import Folder, Metrics, RunError
 from mirada.training.settings import make, plain
+from mirada.training.summary import summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,6 +158,8 @@ def _train(run: Run, model: nn.Module, resume: bool, progress: bool) -> None:
             run.folder.begin(name, plain(run.settings))
         elif run.folder.settings()[1] != plain(run.settings):
             run.folder.change(name, plain(run.settings))
+    if progress and begins:
+        _introduce(run, model)
     try:
         training.fit(
             model,
@@ -182,6 +186,22 @@ def _train(run: Run, model: nn.Module, resume: bool, progress: bool) -> None:
                 "another process of this training ended, so this one ends too: go on with the same command and --resume"
             ) from None
         raise
+
+
+def _introduce(run: Run, model: nn.Module) -> None:
+    """Print what is about to be trained."""
+    system, settings, data = run.system, run.settings, run.data
+    with torch.random.fork_rng(devices=[]):
+        batch = next(iter(system.batches(settings, data)(torch.Generator().manual_seed(settings.seed))))
+    lines = summary(
+        model,
+        batch,
+        measure=system.measure,
+        place=processes.device(settings.device),
+        steps=system.steps(settings, data),
+        splits=system.held_out(settings, data) | system.final(settings, data),
+    )
+    Console(soft_wrap=True, highlight=False).print(lines, "")
 
 
 def load(folder: str | os.PathLike[str]) -> Run:

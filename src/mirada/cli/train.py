@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -26,8 +27,29 @@ def _command(name: str) -> Callable[..., Any]:
         if is_launched_first():
             for path in run.plot():
                 print(path)
+            print(f"\nnext:\n{next_steps(run)}")
 
     return spelt_out(train, systems.get(name).Settings)
+
+
+def next_steps(run: experiment.Run) -> str:
+    """Commands to go on with, each with what it shows."""
+    folder = quote(str(run.folder.path))
+    asked = getattr(run.system, "example", None)
+    steps = [
+        (f"mirada predict {folder} {' '.join(asked(run.settings))}", "what it says, and what it attends to")
+        if asked
+        else None,
+        (f"mirada evaluate {folder}", "the same figures again"),
+        (f"mirada view {folder}", "its attention, in a live page"),
+        (f"mirada plot {folder} OTHER …", "compared with other runs"),
+    ]
+    if run.settings.schedule == "constant":
+        more = f"mirada train {run.name} --out {folder} --resume --epochs {2 * run.settings.epochs}"
+        steps.append((more, "trained on"))
+    shown = [step for step in steps if step]
+    width = max(len(command) for command, _ in shown)
+    return "\n".join(f"  {command:{width}}  {what}" for command, what in shown)
 
 
 for _name in systems.names():

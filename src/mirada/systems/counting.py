@@ -235,6 +235,11 @@ def share(weights: Tensor) -> float:
 # --- prediction ---
 
 
+def example(settings: Settings) -> list[str]:
+    """Ten digits to ask for."""
+    return ["2024193752"]
+
+
 def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     """Answer for ten digits, given one by one or in a row, and show where the query looked.
 

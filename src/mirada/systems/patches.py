@@ -371,6 +371,11 @@ def _among_features(model: nn.Module) -> bool:
 # --- prediction ---
 
 
+def example(settings: Settings) -> list[str]:
+    """Test images to ask for."""
+    return ["0", "1", "2"]
+
+
 def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     """Name images, test images by their index or files, and show where the model looked.
 

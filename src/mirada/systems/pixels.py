@@ -256,6 +256,11 @@ def rule(model: Pixels, images: Tensor) -> Figure:
 # --- prediction ---
 
 
+def example(settings: Settings) -> list[str]:
+    """Test images to ask for."""
+    return ["0", "1", "2"]
+
+
 def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     """Name images, test images by their index or files, and show where three pixels of each look.
 

@@ -476,6 +476,12 @@ def vectors(model: nn.Module, source: Tensor, lengths: Tensor) -> Figure:
 # --- prediction ---
 
 
+def example(settings: Settings) -> list[str]:
+    """Corners to ask for: the first of the perfect square."""
+    count = settings.source_length or 2
+    return [f"{x:g},{y:g}" for x, y in (squares.CORNERS[n % 4].tolist() for n in range(count))]
+
+
 def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     """Finish a square from its first corners, each given as x,y, and show what the decoder attended to.
 
