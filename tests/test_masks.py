@@ -162,6 +162,9 @@ def test_a_wrapped_mask_answers_every_question_of_the_mask(wrapper: str, base: s
         first, last = wrapped.keys_seen(start, start + 1, keys)
         assert not visible[:, start, :first].any()
         assert not visible[:, start, last:].any()
+        first, last = wrapped.keys_seen_by_all(start, start + 1, keys)
+        assert visible[:, start, first:last].all()
+        assert first >= last or bias is None
     for start in range(keys):
         first, last = wrapped.queries_seeing(start, start + 1, queries)
         assert not visible[:, :first, start].any()
@@ -180,6 +183,8 @@ def test_ranges_never_leave_out_what_is_visible(data):
     outside = visible[..., start:stop, :].clone()
     outside[..., first:last] = False
     assert not outside.any()
+    first, last = mask.keys_seen_by_all(start, stop, keys)
+    assert visible[..., start:stop, first:last].all()
     start = data.draw(st.integers(0, keys - 1))
     stop = data.draw(st.integers(start + 1, keys))
     first, last = mask.queries_seeing(start, stop, queries)

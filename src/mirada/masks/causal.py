@@ -60,5 +60,8 @@ class _Causal(Mask):
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         return 0, clamp(stop + self.offset, keys)
 
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        return 0, clamp(start + 1 + self.offset, keys)
+
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
         return clamp(start - self.offset, queries), queries

@@ -72,6 +72,9 @@ class _And(Mask):
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         return overlap(self.one.keys_seen(start, stop, keys), self.other.keys_seen(start, stop, keys))
 
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        return overlap(self.one.keys_seen_by_all(start, stop, keys), self.other.keys_seen_by_all(start, stop, keys))
+
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
         return overlap(self.one.queries_seeing(start, stop, queries), self.other.queries_seeing(start, stop, queries))
 
@@ -87,6 +90,10 @@ class _Or(_And):
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         return hull(self.one.keys_seen(start, stop, keys), self.other.keys_seen(start, stop, keys))
 
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        one, other = (mask.keys_seen_by_all(start, stop, keys) for mask in (self.one, self.other))
+        return max(one, other, key=lambda seen: seen[1] - seen[0])
+
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
         return hull(self.one.queries_seeing(start, stop, queries), self.other.queries_seeing(start, stop, queries))
 
@@ -100,6 +107,9 @@ class _Not(MaskView):
 
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         return 0, keys  # what is outside of the mask's range is visible here
+
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        return 0, 0
 
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
         return 0, queries

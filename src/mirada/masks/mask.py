@@ -58,6 +58,10 @@ class Mask(ABC):
         """A range of keys outside of which queries start … stop − 1 see nothing. May be too wide, never too narrow."""
         return 0, keys
 
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        """A range of keys that each of queries start … stop − 1 may attend to, nothing added. May be too narrow."""
+        return 0, 0
+
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
         """A range of queries outside of which no query attends to keys start … stop − 1."""
         return 0, queries

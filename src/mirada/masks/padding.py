@@ -37,7 +37,7 @@ def padding(lengths: Tensor | Sequence[int], keys: int, side: Side = "right") ->
     longest, shortest = (int(lengths.max()), int(lengths.min())) if len(lengths) else (0, 0)
     if shortest < 0 or longest > keys:
         raise ValueError(f"lengths must lie between 0 and keys = {keys}, got {shortest} to {longest}")
-    return _Padding(lengths, keys, longest, side)
+    return _Padding(lengths, keys, longest, shortest, side)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,7 @@ class _Padding(Mask):
     lengths: Tensor  # (N,), once fitted (*leading) or what broadcasts to it
     keys: int
     longest: int
+    shortest: int
     side: Side
 
     @property
@@ -65,6 +66,9 @@ class _Padding(Mask):
 
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         return (0, self.longest) if self.side == "right" else (self.keys - self.longest, self.keys)
+
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        return (0, self.shortest) if self.side == "right" else (self.keys - self.shortest, self.keys)
 
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
         first, last = self.keys_seen(0, queries, self.keys)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mirada.masks.mask import Mask
-from mirada.masks.ranges import clamp
+from mirada.masks.ranges import clamp, overlap
 from mirada.masks.sizes import Align, natural, offset_of
 
 
@@ -44,6 +44,10 @@ class _Window(Mask):
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         own = (start + self.offset, stop + self.offset)
         return clamp(own[0] - self.before, keys), clamp(own[1] + self.after, keys)
+
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        last, first = stop - 1 + self.offset, start + self.offset
+        return overlap((last - self.before, first + self.after + 1), (0, keys))
 
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
         own = (start - self.offset, stop - self.offset)

@@ -59,6 +59,9 @@ class MaskView(Mask):
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         return self.mask.keys_seen(start, stop, keys)
 
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        return self.mask.keys_seen_by_all(start, stop, keys)
+
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
         return self.mask.queries_seeing(start, stop, queries)
 
@@ -89,6 +92,9 @@ class Transposed(MaskView):
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         return self.mask.queries_seeing(start, stop, keys)
 
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        return 0, 0  # the mask knows such ranges of its keys only
+
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
         return self.mask.keys_seen(start, stop, queries)
 
@@ -114,6 +120,10 @@ class Part(MaskView):
 
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         seen = self.mask.keys_seen(start + self.row, stop + self.row, keys + self.column)
+        return overlap((seen[0] - self.column, seen[1] - self.column), (0, keys))
+
+    def keys_seen_by_all(self, start: int, stop: int, keys: int) -> tuple[int, int]:
+        seen = self.mask.keys_seen_by_all(start + self.row, stop + self.row, keys + self.column)
         return overlap((seen[0] - self.column, seen[1] - self.column), (0, keys))
 
     def queries_seeing(self, start: int, stop: int, queries: int) -> tuple[int, int]:
