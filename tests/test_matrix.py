@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from drawn import Problem, problems
-from mirada import AttentionMatrix, attention, kernels, masks
-from mirada import matrix as matrices
+from mirada import AttentionMatrix, attention, masks
+from mirada.kernels.tuning import changed
 
 
 @pytest.fixture(autouse=True, scope="module")
 def without_the_matrix() -> Iterator[None]:
     """Small matrices would be formed outright: here they stand for large ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "FEW", 0)
+    with changed(few_weights=0):
         yield
 
 
@@ -76,9 +75,8 @@ def test_a_small_matrix_is_formed_outright_and_says_the_same():
     large, small = AttentionMatrix(query, key, mask), AttentionMatrix(query, key, mask)
     asked = (lambda m: m @ value, lambda m: m.T @ value, lambda m: m.entropy(), lambda m: m.logsumexp())
     expected = [ask(large) for ask in asked]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "FEW", 1000)
-        assert small.explain() == "reference: so few weights are formed outright"
+    with changed(few_weights=1000):
+        assert small.explain("entropy") == "reference: so few weights are formed outright"
         for ask, answer in zip(asked, expected, strict=True):
             torch.testing.assert_close(ask(small), answer)
 
@@ -126,14 +124,14 @@ def test_normalisers(problem: Problem):
     torch.testing.assert_close(problem.matrix.logsumexp(), expected, atol=1e-13, rtol=1e-13)
 
 
-@pytest.mark.parametrize("formed_outright", [True, False])
+#: As a large rectangle is, many bins at a time.
+AS_LARGE = {"small_tile": 0, "tile_bins": 1, "large_tile": 0}
+
+
+@pytest.mark.parametrize("sizes", [{}, AS_LARGE], ids=["formed outright", "as large"])
 @given(data=st.data())
-def test_a_tile_is_the_binned_rectangle(formed_outright, data):
-    with pytest.MonkeyPatch.context() as patch:
-        if not formed_outright:  # as a large rectangle is, many bins at a time
-            patch.setattr(matrices, "_SMALL", 0)
-            patch.setattr(matrices, "_BINS", 1)
-            patch.setattr(matrices, "_MANY", 0)
+def test_a_tile_is_the_binned_rectangle(sizes, data):
+    with changed(**sizes):
         check_a_tile(data)
 
 

@@ -13,15 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drawn import problems
-from mirada import kernels
+from mirada.kernels.tuning import changed
 from test_matrix import DTYPES, assert_as_exact, drawn_tensor, plain_dense
 
 
 @pytest.fixture(autouse=True, scope="module")
 def without_the_matrix() -> Iterator[None]:
     """Small matrices would be formed outright: here they stand for large ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "FEW", 0)
+    with changed(few_weights=0):
         yield
 
 

@@ -26,8 +26,13 @@ def check(
 
 def of_positions(size: int, bins: int) -> Tensor:
     """The bin of each of ``size`` positions: (size,) integers."""
-    starts = torch.arange(1, bins) * size // bins
+    starts = torch.arange(1, max(1, bins)) * size // max(1, bins)
     return torch.bucketize(torch.arange(size), starts, right=True)
+
+
+def sizes(size: int, bins: int) -> Tensor:
+    """How many of ``size`` positions fall into each bin: (bins,) integers."""
+    return torch.bincount(of_positions(size, bins), minlength=bins)[:bins]
 
 
 def chunks(bin_of_each: Tensor, width: int) -> Iterator[tuple[slice, Tensor]]:
@@ -59,5 +64,4 @@ def mean_rows(table: Tensor, bins: int) -> Tensor:
     """The mean over each bin of rows: (..., rows, columns) -> (..., bins, columns)."""
     if table.shape[-2] == bins:
         return table
-    sizes = torch.bincount(of_positions(table.shape[-2], bins), minlength=bins).to(table)
-    return sum_columns(table.mT, bins).mT / sizes[:, None]
+    return sum_columns(table.mT, bins).mT / sizes(table.shape[-2], bins)[:, None].to(table)

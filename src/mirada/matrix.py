@@ -27,19 +27,15 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from mirada import binning, checks, kernels
 from mirada.dense import DenseAttention, merged
-from mirada.kernels import Scores, folded, reference, sdpa
+from mirada.kernels import Problem, Scores, reference, sdpa
 from mirada.kernels.autocast import cast
-from mirada.kernels.logsumexp import ELEMENTS, share, weights_from
-from mirada.kernels.statistics import in_one_pass
+from mirada.kernels.autograd import wanted
+from mirada.kernels.logsumexp import refined, share, weights_from
 from mirada.masks import Mask, as_mask
 
 __all__ = ["AttentionMatrix", "attention"]
 
 _DENSE_LIMIT = 1 << 30  # bytes
-_SMALL = 1 << 18  # weights: a rectangle of so few is formed outright
-_MANY = 1 << 22  # weights: in fewer, a band at a time is no gain over the fused kernel
-_NEAR = 1 << 18  # numbers of a head's keys: with more, the time of bands was seen to double from one run to the next
-_BINS = 16  # in one product at the least, however narrow the keys
 
 
 class Statistics(NamedTuple):
@@ -129,7 +125,7 @@ class AttentionMatrix:
         part = self._of(self._scores.part(index))
         known = self._cached()
         if known is not None:
-            part._remember(known[index])
+            part._known = (part._version(), known[index])
         return part
 
     @classmethod
@@ -146,51 +142,43 @@ class AttentionMatrix:
         if not isinstance(value, Tensor):
             return NotImplemented
         scores = self._scores
-        if scores.unchanged and sdpa.takes(scores.query, scores.key, value) and not _graph(scores, value):
-            return functional.scaled_dot_product_attention(scores.query, scores.key, value, scale=scores.scale)
+        if scores.unchanged and sdpa.takes(scores.query, scores.key, value) and not wanted(scores, value):
+            return kernels.fused("context", scores.query, scores.key, value, scores.scale)
         if value.ndim == 1:
             return (self @ value[:, None])[..., 0]
-        return kernels.context(scores, self._operand("value", value, scores.keys))
+        return kernels.choose("context", Problem(scores, self._operand("value", value, scores.keys)))
 
     def logsumexp(self) -> Tensor:
-        """The normaliser of each row, log Σ_j exp(score_ij): (..., L), in float32 at least. Differentiable."""
-        return kernels.logsumexp(self._fine(), self._normalisers()).to(torch.promote_types(self.dtype, torch.float32))
+        """The log-normaliser of each row, log Σ_j exp(score_ij): (..., L), in float32 at least. Differentiable."""
+        return self._precise_normalisers().to(torch.promote_types(self.dtype, torch.float32))
 
     def entropy(self) -> Tensor:
         """Shannon entropy of each row in nats, −Σ_j A_ij log A_ij: (..., L), in float32 at least. Differentiable.
 
         0 where a query attends to one key only, log n where at n keys alike. One pass over the scores.
         """
-        found, known = kernels.entropy(self._fine())
-        self._remember(known)
-        return found.to(torch.promote_types(self.dtype, torch.float32))
+        found = kernels.choose("entropy", self._problem("entropy"))
+        self._remember(found.logsumexp)
+        return found.entropy.to(torch.promote_types(self.dtype, torch.float32))
 
     def received(self) -> Tensor:
         """The attention that each key receives, its column's sum Σ_i A_ij: (..., S). Differentiable."""
-        found = kernels.received(self._fine())
-        if found is not None:
-            return found.to(self.dtype)
-        ones = self.query.new_ones(self._scores.queries, 1)
-        return (self.T @ ones)[..., 0]
+        found = kernels.choose("received", self._problem("received"))
+        self._remember(found.logsumexp)
+        return found.sums[..., 0, :].to(self.dtype)
 
     def statistics(self, bins: int = 64) -> Statistics:
         """Log-normalisers, entropy, attention received and a map of bins × bins, in one pass. Differentiable."""
-        queries, keys = self.shape[-2:]
-        r, c = min(bins, queries), min(bins, keys)
         if bins < 1:
             raise ValueError(f"bins must be at least 1, got {bins}")
-        if r == 0 or c == 0:
-            empty = self.query.new_zeros(*self._scores.leading, r, c)
-            return Statistics(self.logsumexp(), self.entropy(), self.received(), empty)
-        learned = self.mask is not None and self.mask.requires_grad
-        if torch.is_grad_enabled() and (learned or self.query.requires_grad or self.key.requires_grad):
-            picture = self.tile((0, queries), (0, keys), (r, c))
-            return Statistics(self.logsumexp(), self.entropy(), self.received(), picture)
-        bin_of_each = binning.of_positions(queries, r).to(self.device)
-        logsumexp, entropy, sums = in_one_pass(self._fine(), bin_of_each, r)
-        means = binning.sum_columns(sums, c) / bin_of_each.bincount(minlength=r)[:, None].to(sums)
+        queries, keys = self.shape[-2:]
+        r, c = min(bins, queries), min(bins, keys)
+        found = kernels.choose("statistics", self._problem("statistics", bins=bins))
+        self._remember(found.logsumexp)
+        means = binning.sum_columns(found.sums, c)[..., :r, :] / binning.sizes(queries, r)[:, None].to(found.sums)
         dtype = torch.promote_types(self.dtype, torch.float32)
-        return Statistics(logsumexp.to(dtype), entropy.to(dtype), sums.sum(-2).to(self.dtype), means.to(self.dtype))
+        received = found.sums.sum(-2).to(self.dtype)
+        return Statistics(found.logsumexp.to(dtype), found.entropy.to(dtype), received, means.to(self.dtype))
 
     def group_mass(self, groups: Tensor) -> Tensor:
         """How much of each query's attention goes to each group of keys: (..., L, number of groups). Differentiable.
@@ -237,7 +225,8 @@ class AttentionMatrix:
     def mass(self, mask: Mask | Tensor) -> Tensor:
         """How much of each query's attention goes where another mask allows: (..., L). Differentiable.
 
-        Attention to some of the keys is an attention with a smaller normaliser: exp(its logsumexp − the whole one's).
+        Attention to some of the keys is an attention with a smaller log-normaliser:
+        exp(its logsumexp − the whole one's).
 
         Args:
             mask: as the matrix's own; boolean.
@@ -258,19 +247,10 @@ class AttentionMatrix:
 
         Where a query sees fewer than k keys, the rest has weight 0 and the index of some key that it can't see.
         """
-        scores = self._scores
-        if not 1 <= k <= scores.keys:
-            raise ValueError(f"k must lie between 1 and the number of keys, {scores.keys}, got {k}")
-        known, fine = self._normalisers(), self._fine()
-        weights = self.query.new_zeros(*scores.leading, scores.queries, k)
-        indices = torch.zeros(weights.shape, dtype=torch.long, device=self.device)
-        for rows, columns in fine.blocks(ELEMENTS):
-            # A band that shows fewer than k keys is looked at whole, so that there are k to give.
-            columns = columns if columns.stop - columns.start >= k else slice(0, scores.keys)
-            best, where = fine.block(rows, columns).topk(k, -1)
-            weights[..., rows, :] = weights_from(best, known[..., rows]).to(self.dtype)
-            indices[..., rows, :] = where + columns.start
-        return weights, indices
+        if not 1 <= k <= self._scores.keys:
+            raise ValueError(f"k must lie between 1 and the number of keys, {self._scores.keys}, got {k}")
+        weights, indices = kernels.choose("topk", self._problem("topk", k=k))
+        return weights.to(self.dtype), indices
 
     def rows(self, index: Tensor | Sequence[int]) -> Tensor:
         """The weights of chosen queries: (..., len(index), S), exact."""
@@ -298,11 +278,8 @@ class AttentionMatrix:
             (..., r, s): the sum of the weights over each block of keys, their mean over each block of queries.
         """
         r, s = binning.check(rows, cols, bins, self._scores.queries, self._scores.keys)
-        queries, keys = slice(*rows), slice(*cols)
-        means = self._row_means(queries, r) if self._rows_first(rows, cols, (r, s)) else None
-        if means is None:
-            return binning.mean_rows(self._column_sums(queries, keys, s), r).to(self.dtype)
-        return binning.sum_columns(means, s).to(self.dtype)
+        problem = replace(self._problem("tile"), rectangle=(slice(*rows), slice(*cols)), picture=(r, s))
+        return kernels.choose("tile", problem).to(self.dtype)
 
     def to_dense(self, *, limit: int = _DENSE_LIMIT) -> Tensor:
         """The weights themselves, (..., L, S). Differentiable, to any order.
@@ -318,45 +295,66 @@ class AttentionMatrix:
             )
         return reference.weights(self._fine()).to(self.dtype)
 
-    def explain(self) -> str:
-        """Which kernel a product takes, and why."""
-        kernel, reason = kernels.choose(self._scores)
-        return f"{kernel}: {reason}"
+    def explain(
+        self,
+        question: str = "context",
+        value: Tensor | None = None,
+        *,
+        bins: int = 64,
+        k: int = 8,
+        rows: tuple[int, int] | None = None,
+        cols: tuple[int, int] | None = None,
+    ) -> str:
+        """Which kernel answers a question, and why those that come before it do not.
 
-    def _rows_first(self, rows: tuple[int, int], cols: tuple[int, int], bins: tuple[int, int]) -> bool:
-        """Whether one pass over bands of weights is less work than a product, and its sums are no more numbers."""
-        queries, keys = rows[1] - rows[0], cols[1] - cols[0]
-        on_cpu, whole = self.device.type == "cpu", keys == self._scores.keys
-        large = queries * keys >= _MANY and keys * self._scores.width <= _NEAR
-        # Up to as many bins as channels, the product is one fused call.
-        many = bins[1] > max(_BINS, self._scores.width) and bins[0] * keys <= bins[1] * queries
-        return on_cpu and whole and large and many
+        Args:
+            question: "context" (``A @ value``), "attention" or "weights" (``mirada.attention`` of the same tensors, the
+                latter with ``need_weights``), "transpose" (``A.T @ value``), "logsumexp", "entropy", "received",
+                "statistics", "tile" or "topk".
+            value: the right side of a product; the keys, or the queries for the transpose, if left out.
+            bins: of "statistics", and of "tile" in either direction.
+            k: of "topk".
+            rows: of "tile"; all queries if left out.
+            cols: of "tile"; all keys if left out.
 
-    def _row_means(self, rows: slice, bins: int) -> Tensor | None:
-        """Means of the weights over blocks of queries, (..., bins, S); None where gradients are wanted."""
-        scores = self._fine().rectangle(rows, slice(0, self._scores.keys))
-        bin_of_each = binning.of_positions(scores.queries, bins)
-        sums = kernels.binned(scores, bin_of_each, bins)
-        return None if sums is None else sums / bin_of_each.bincount()[:, None].to(sums)
-
-    def _column_sums(self, rows: slice, columns: slice, bins: int) -> Tensor:
-        """Sums of the weights over each of ``bins`` blocks of keys: (..., rows, bins).
-
-        A rectangle is an attention too, to fewer keys: its own context times the share of the whole that it holds.
+        >>> import torch
+        >>> print(AttentionMatrix(torch.zeros(2, 1), torch.zeros(2, 1)).explain("entropy"))
+        reference: so few weights are formed outright
         """
-        scores = self._fine()
-        width, bin_of_each = max(_BINS, scores.width), binning.of_positions(columns.stop - columns.start, bins)
-        if columns == slice(0, scores.keys) and bins <= width:
-            return _grouped(scores.rectangle(rows, columns), functional.one_hot(bin_of_each, bins))[0]
-        known = self._precise_normalisers()[..., rows]
-        if known.numel() * (columns.stop - columns.start) <= _SMALL:
-            return binning.sum_columns(weights_from(scores.block(rows, columns), known), bins)
-        sums = []
-        for keys, indicator in binning.chunks(bin_of_each, width):
-            keys = slice(columns.start + keys.start, columns.start + keys.stop)
-            inside, own = _grouped(scores.rectangle(rows, keys), indicator)
-            sums.append(inside * weights_from(own[..., None], known))
-        return torch.cat(sums, -1)
+        names = tuple(name for name in kernels.TABLE if name != "grouped")
+        if question not in names:
+            raise ValueError(f"question must be one of {', '.join(names)}, got {question!r}")
+        if question in ("context", "attention", "weights", "transpose"):
+            value = value if value is not None else self.query if question == "transpose" else self.key
+            return str(kernels.explain(question, self._product(question, value)))
+        problem = self._problem(question, bins=bins, k=k)
+        if question == "tile":
+            rows, cols = rows or (0, self.shape[-2]), cols or (0, self.shape[-1])
+            picture = min(bins, rows[1] - rows[0]), min(bins, cols[1] - cols[0])
+            problem = replace(problem, rectangle=(slice(*rows), slice(*cols)), picture=picture)
+        return str(kernels.explain(question, problem))
+
+    def _product(self, question: str, value: Tensor) -> Problem:
+        """A product with the matrix or its transpose, as the kernels take it."""
+        if question != "transpose":
+            whole = self._operand("value", value, self._scores.keys)
+            return Problem(self._scores, whole, given=(self.query, self.key, value))
+        x, fine = self._operand("x", value, self._scores.queries), self._fine()
+        if fine.query.dtype == torch.promote_types(self.dtype, torch.float32):
+            return Problem(self._scores, x, self._normalisers)
+        return Problem(fine, x.to(fine.query.dtype), self._normalisers)
+
+    def _problem(self, question: str, bins: int = 1, k: int = 0) -> Problem:
+        """A question of the weights alone, as the kernels take it."""
+        scores, summed = self._fine(), question in ("received", "statistics")
+        bin_of_each = binning.of_positions(scores.queries, max(1, min(bins, scores.queries))) if summed else None
+        return Problem(
+            scores,
+            known=self._normalisers if question == "logsumexp" else self._precise_normalisers,
+            entropy=question in ("entropy", "statistics"),
+            bins=None if bin_of_each is None else bin_of_each.to(self.device),
+            k=k,
+        )
 
     def _operand(self, name: str, tensor: Tensor, length: int) -> Tensor:
         """A right-hand side, checked, with the matrix's leading dimensions."""
@@ -376,9 +374,12 @@ class AttentionMatrix:
             ) from None
 
     def _normalisers(self) -> Tensor:
-        """The normalisers without a graph, found once."""
+        """The log-normalisers without a graph, found once."""
         known = self._cached()
-        return self._remember(kernels.known_normalisers(self._fine())) if known is None else known
+        if known is not None:
+            return known
+        with torch.no_grad():
+            return self._remember(kernels.choose("logsumexp", Problem(self._fine())).logsumexp)
 
     def _fine(self) -> Scores:
         """The scores in a dtype that holds them: `Scores.fine`, found once."""
@@ -393,14 +394,13 @@ class AttentionMatrix:
     def _precise_normalisers(self) -> Tensor:
         """The same with gradients where they are wanted: a zero is added that has the graph."""
         known = self._normalisers()
-        learned = self.mask is not None and self.mask.requires_grad
-        if not (torch.is_grad_enabled() and (learned or self.query.requires_grad or self.key.requires_grad)):
+        if not wanted(self._scores):
             return known
-        differentiable = self.logsumexp()
+        differentiable = kernels.choose("logsumexp", self._problem("logsumexp")).logsumexp
         return torch.where(torch.isfinite(known), known + (differentiable - differentiable.detach()), known)
 
-    def _remember(self, normalisers: Tensor) -> Tensor:
-        self._known = (self._version(), normalisers.detach())
+    def _remember(self, logsumexp: Tensor) -> Tensor:
+        self._known = (self._version(), refined(self._fine(), logsumexp.detach()))
         return self._known[1]
 
     def _cached(self) -> Tensor | None:
@@ -432,11 +432,7 @@ class TransposedMatrix:
         if x.ndim == 1:
             return (self @ x[:, None])[..., 0]
         matrix = self.T
-        x = matrix._operand("x", x, matrix._scores.queries)
-        fine = matrix._fine()
-        if fine.query.dtype == torch.promote_types(matrix.dtype, torch.float32):
-            return kernels.transposed(matrix._scores, x, matrix._normalisers())
-        return kernels.transposed(fine, x.to(fine.query.dtype), matrix._normalisers()).to(x.dtype)
+        return kernels.choose("transpose", matrix._product("transpose", x)).to(x.dtype)
 
 
 #: What answers the questions: held as query and key, or as weights.
@@ -502,32 +498,11 @@ def attention(
         and not (need_weights or dropout_p or enable_gqa)
         and sdpa.takes(query, key, value)
     ):
-        return functional.scaled_dot_product_attention(query, key, value, scale=scale)
-    if mask is None and not dropout_p and folded.takes(query, key, value):
-        parts, heads = folded.together(query, key, value), query.shape[-3]
-        found = attention(*parts, scale=scale, softcap=softcap, need_weights=need_weights)
-        if isinstance(found, Tensor):
-            return folded.apart(found, heads)
-        return folded.apart(found[0], heads), folded.apart(found[1], heads)
+        return kernels.fused("attention", query, key, value, scale)
     matrix = AttentionMatrix(query, key, mask, scale=scale, softcap=softcap, enable_gqa=enable_gqa)
-    scores, value = matrix._scores, matrix._operand("value", value, key.shape[-2])
-    if not (need_weights or dropout_p):
-        found = sdpa.context(scores, value)
-        return kernels.context(scores, value) if found is None else found
     if not dropout_p:
-        return kernels.context_and_weights(scores, value)
-    weights = reference.weights(scores)
+        question = "weights" if need_weights else "attention"
+        return kernels.choose(question, matrix._product(question, value))
+    weights, value = reference.weights(matrix._scores), matrix._operand("value", value, key.shape[-2])
     context = reference.context(functional.dropout(weights, dropout_p), value)
     return (context, weights) if need_weights else context
-
-
-def _graph(scores: Scores, value: Tensor) -> bool:
-    """Whether gradients will be asked for."""
-    wanted = scores.query.requires_grad or scores.key.requires_grad or value.requires_grad
-    return wanted and torch.is_grad_enabled()
-
-
-def _grouped(scores: Scores, indicator: Tensor) -> tuple[Tensor, Tensor]:
-    """How much attention goes to each group of keys, (..., L, groups), and the normalisers; indicator (S, groups)."""
-    groups = indicator.to(scores.query)
-    return kernels.attend(scores, groups.expand(*scores.leading, *groups.shape))

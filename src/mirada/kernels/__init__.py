@@ -1,257 +1,220 @@
-"""How a product with the attention matrix is computed.
+"""How each question of an attention matrix is computed: one table, and the choice from it.
 
-Each kernel is a file: ``reference`` builds the matrix, ``flash_cpu`` and ``chunked`` never do, ``banded`` and
-``formed`` build some of it at a time, ``rowwise`` takes its rows without values, ``chebyshev`` is for a single channel,
-``moments`` for one that attends to itself, and ``sdpa`` is torch's own call where nothing needs adding to it. This page
-chooses between them and makes what they give differentiable; ``SelfAttention`` knows by itself where moments will do.
+A kernel is a way of computing, in a file of its own. Each says which problems it refuses, and why; the first that
+doesn't is run. What it gives is differentiable (`autograd`). Every threshold stands in `tuning`.
+
+| kernel | how |
+|---|---|
+| ``reference`` | the matrix is formed; gradients of any order |
+| ``sdpa`` | torch's public call |
+| ``flash_cpu`` | torch's flash kernel for the CPU, which gives the log-normalisers too |
+| ``chunked`` | plain torch, a chunk of rows at a time |
+| ``statistics`` | log-normalisers, entropies and sums over queries in one pass |
+| ``chebyshev`` | one channel: a few queries stand for all |
+| ``folded`` | heads that share keys and values, as more queries |
+| ``tiles``, ``topk`` | a rectangle at any resolution; the strongest keys |
 """
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
+from torch.nn import functional
 
-from mirada.kernels import banded, chebyshev, chunked, flash_cpu, formed, reference, rowwise
-from mirada.kernels import entropy as entropies
-from mirada.kernels.logsumexp import refined
-from mirada.kernels.scores import Scores, finite
-from mirada.kernels.transpose import transposed as fused_transposed
+from mirada.kernels import chebyshev, chunked, flash_cpu, folded, reference, sdpa, statistics, tiles, topk
+from mirada.kernels.autograd import Rule, differentiable
+from mirada.kernels.problem import Declined, Kernel, Problem
+from mirada.kernels.scores import Scores
+from mirada.kernels.tuning import tuning
 
-__all__ = ["Scores", "attend", "choose", "context", "entropy", "known_normalisers", "logsumexp", "transposed"]
-
-Kernel = Literal["reference", "flash_cpu", "chunked"]
-
-#: Weights that are so few that forming them takes less than the bookkeeping of doing without.
-FEW = 1 << 16
+__all__ = ["TABLE", "Explanation", "Problem", "Scores", "choose", "explain", "fused", "recorded"]
 
 
-def choose(scores: Scores, value: Tensor | None = None) -> tuple[Kernel, str]:
-    """The kernel for a product with ``value``, and the reason."""
-    if scores.empty or (value is not None and value.numel() == 0):
-        return "reference", "there is nothing to attend with or to"
-    if scores.mask is not None and scores.mask.requires_grad:
-        return "reference", "the mask is learned, so its gradient is as large as the matrix"
-    if scores.query.shape[:-1].numel() * scores.keys <= FEW:
-        return "reference", "so few weights are formed outright"
-    if scores.keys * 2 <= scores.width:
-        return "reference", "the weights are fewer numbers than the queries"
-    if scores.softcap is not None:
-        return "chunked", "the fused kernel knows no softcap"
-    if not flash_cpu.fits(scores):
-        return "chunked", f"the fused kernel can't take this on {scores.query.device.type} with scale {scores.scale:g}"
-    if scores.mask is not None and not finite(scores.query, scores.key, value):
-        return "chunked", "a NaN or inf may stand behind the mask, where fused arithmetic would let it through"
-    return "flash_cpu", "one pass, the matrix never formed"
+def choose(question: str, problem: Problem) -> Any:
+    """The answer of the first kernel in the question's row that does not refuse the problem."""
+    for kernel in TABLE[question]:
+        if kernel.refuses(problem) is None:
+            answer = kernel.run(problem)
+            if not isinstance(answer, Declined):
+                _note(question, kernel.name)
+                return answer
+    raise AssertionError(f"every kernel for {question!r} refused")
 
 
-def context(scores: Scores, value: Tensor) -> Tensor:
-    """A @ V: (*leading, L, Ev), differentiable in query, key and value."""
-    found = chebyshev.context(scores, value)
-    if found is not None:
-        return found
-    kernel, _ = choose(scores, value)
-    return reference.product(scores, value) if kernel == "reference" else _attend(scores, value, kernel)[0]
+class Explanation(NamedTuple):
+    """Which kernel answers a question, and why those before it in its row do not."""
+
+    refusals: list[tuple[str, str]]
+    name: str
+    does: str
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.name}: {self.does}", *(f"  not {name}: {why}" for name, why in self.refusals)])
 
 
-def attend(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
-    """The context (*leading, L, Ev) and log Σ exp(score) (*leading, L), differentiable in query, key and value."""
-    kernel, _ = choose(scores, value)
-    if kernel == "reference":
-        return reference.product(scores, value), reference.logsumexp(scores)
-    return _attend(scores, value, kernel)
+def explain(question: str, problem: Problem) -> Explanation:
+    """What `choose` does with this problem. Where only an answer shows whether it can be trusted, it is computed."""
+    refusals = []
+    for kernel in TABLE[question]:
+        reason = kernel.refuses(problem)
+        if reason is None and kernel.may_decline and isinstance(answer := kernel.run(problem), Declined):
+            reason = str(answer)
+        if reason is None:
+            return Explanation(refusals, kernel.name, kernel.does)
+        refusals.append((kernel.name, reason))
+    raise AssertionError(f"every kernel for {question!r} refused")
 
 
-def _attend(scores: Scores, value: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
-    return _Attend.apply(scores.query, scores.key, value, scores, kernel)
+_records: list[list[tuple[str, str]]] = []
 
 
-def context_and_weights(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
-    """A @ V, (*leading, L, Ev), and A, (*leading, L, S): differentiable in query, key and value."""
-    # Weights that are kept in any case may be more before pieces of them pay.
-    mask, few = scores.mask, scores.query.shape[:-1].numel() * scores.keys <= 4 * FEW
-    if few or (mask is not None and (mask.requires_grad or not finite(scores.query, scores.key, value))):
-        weights = reference.weights(scores)
-        return weights @ value if mask is None else reference.context(weights, value), weights
-    return _Formed.apply(scores.query, scores.key, value, scores)
+@contextmanager
+def recorded() -> Iterator[list[tuple[str, str]]]:
+    """Each question that is answered inside the block, with the kernel that answered it, innermost first."""
+    ran: list[tuple[str, str]] = []
+    _records.append(ran)
+    try:
+        yield ran
+    finally:
+        _records.remove(ran)
 
 
-def known_normalisers(scores: Scores) -> Tensor:
-    """The normalisers (*leading, L), good enough to give weights back; without gradients."""
-    scores = scores.upcast()
-    if scores.unchanged and choose(scores)[0] != "reference":
-        return rowwise.logsumexp(scores)
-    with torch.no_grad():
-        return refined(scores, attend(scores, scores.key)[1])
+def _note(question: str, name: str) -> None:
+    for ran in _records:
+        ran.append((question, name))
 
 
-def logsumexp(scores: Scores, known: Tensor) -> Tensor:
-    """The normalisers ``known``, with gradients: (*leading, L), in float32 at least."""
-    scores = scores.upcast()
-    if choose(scores)[0] == "reference":
-        return reference.logsumexp(scores)
-    return _Known.apply(scores.query, scores.key, scores, known)
+def fused(question: str, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """The short way for what `sdpa.takes`: what `choose` would do, without the table."""
+    if _records:
+        _note(question, "sdpa")
+    return functional.scaled_dot_product_attention(query, key, value, scale=scale)
 
 
-def entropy(scores: Scores) -> tuple[Tensor, Tensor]:
-    """The entropy of each row in nats, differentiable, and the normalisers, each (*leading, L)."""
-    scores = scores.upcast()
-    kernel, _ = choose(scores)
-    if kernel == "reference":
-        return _plain_entropy(scores), reference.logsumexp(scores)
-    return _Entropy.apply(scores.query, scores.key, scores, kernel)
+def _large(limit: str, few_keys: bool = True) -> Any:
+    """Refuses to form many weights, unless they are fewer numbers than the queries."""
+
+    def refuses(problem: Problem) -> str | None:
+        scores, most = problem.scores, getattr(tuning, limit)
+        if problem.weights <= most or (few_keys and scores.keys <= scores.width * tuning.keys_per_channel):
+            return None
+        return f"{problem.weights:,} weights, formed where they are at most {most:,}"
+
+    return refuses
 
 
-def received(scores: Scores) -> Tensor | None:
-    """Aᵀ 1, (*leading, S), in one pass; None where gradients are wanted, for which `transposed` has a way."""
-    return None if _differentiable(scores) else banded.received(scores)
+def _never(problem: Problem) -> None:
+    return None
 
 
-def binned(scores: Scores, bin_of_each: Tensor, bins: int) -> Tensor | None:
-    """The same for each bin of queries, (*leading, bins, S); None where gradients are wanted."""
-    return None if _differentiable(scores) else banded.binned(scores, bin_of_each, bins)
+def _kernel(name: str, refuses: Any, run: Any, does: str = "", may_decline: bool = False) -> Kernel:
+    return Kernel(name, does or _DOES[name], refuses, run, may_decline)
 
 
-def _differentiable(scores: Scores) -> bool:
-    learned = scores.mask is not None and scores.mask.requires_grad
-    return (learned or scores.query.requires_grad or scores.key.requires_grad) and torch.is_grad_enabled()
+_DOES = {
+    "reference": "the weights are formed",
+    "sdpa": "torch's own call, nothing added",
+    "flash_cpu": "one pass of torch's flash kernel, the matrix never formed",
+    "chunked": "a chunk of rows at a time",
+    "statistics": "one pass over the weights, a chunk of rows at a time",
+}
 
 
-def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
-    """Aᵀ x for x (*leading, L, m): (*leading, S, m), differentiable. ``known`` are the normalisers."""
-    kernel, _ = choose(scores, x)
-    if kernel == "reference":
-        return reference.weights(scores).mT @ x
-    return _Transposed.apply(scores.query, scores.key, x, scores, known, kernel)
+def _product(kernel: str, refuses: Any, rule: Rule, outputs: slice | int) -> Kernel:
+    def run(problem: Problem) -> Any:
+        assert problem.value is not None
+        return differentiable(rule, problem.scores, problem.value)[outputs]
+
+    return _kernel(kernel, refuses, run)
 
 
-class _Attend(torch.autograd.Function):
-    """A @ V with its normalisers. Keeps inputs and outputs, O(L + S), and forms the weights again on the way back."""
-
-    @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scores: Scores, kernel: Kernel
-    ) -> tuple[Tensor, Tensor]:
-        context, found = _products(kernel).forward(scores, value)
-        if any(ctx.needs_input_grad):
-            known = refined(scores.upcast(), found)
-            ctx.save_for_backward(query, key, value, context, known)
-        ctx.like, ctx.kernel = (scores.mask, scores.scale, scores.softcap), kernel
-        ctx.set_materialize_grads(False)
-        return context, found
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        query, key, value, context, known = ctx.saved_tensors
-        scores = Scores(query, key, *ctx.like)
-        if torch.is_grad_enabled():
-            outputs = reference.product(scores, value), reference.logsumexp(scores)
-            return *reference.gradients(outputs, (query, key, value), grads), None, None
-        grad_context, grad_logsumexp = grads
-        if grad_logsumexp is None and ctx.kernel == "flash_cpu" and grad_context is not None:
-            return *flash_cpu.backward(scores, value, context, known, grad_context), None, None
-        return *chunked.backward(scores, value, known, grad_context, grad_logsumexp), None, None
+def _transpose(problem: Problem, module: Any) -> Tensor:
+    assert problem.known is not None
+    assert problem.value is not None
+    return differentiable(module.transpose(problem.known()), problem.scores, problem.value)[0]
 
 
-class _Formed(torch.autograd.Function):
-    """A @ V and A. Keeps A, as it was asked for."""
+def _folded(question: str) -> Kernel:
+    def run(problem: Problem) -> Any:
+        found = choose(question, folded.together(problem))
+        return (
+            folded.apart(found, problem)
+            if isinstance(found, Tensor)
+            else tuple(folded.apart(each, problem) for each in found)
+        )
 
-    @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scores: Scores
-    ) -> tuple[Tensor, Tensor]:
-        context, weights = formed.forward(scores, value)
-        ctx.save_for_backward(query, key, value, weights)
-        ctx.like = scores.mask, scores.scale, scores.softcap
-        ctx.set_materialize_grads(False)
-        return context, weights
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        query, key, value, weights = ctx.saved_tensors
-        scores = Scores(query, key, *ctx.like)
-        if torch.is_grad_enabled():
-            weights = reference.weights(scores)
-            return *reference.gradients((weights @ value, weights), (query, key, value), grads), None
-        return *formed.backward(scores, value, weights, *grads), None
+    return _kernel("folded", folded.refuses, run, "heads that share keys and values are more queries")
 
 
-class _Known(torch.autograd.Function):
-    """Normalisers that were found before, given a gradient."""
+_SMALL = "so few weights are formed outright"
+_FEW_RETURNED = _large("few_returned", few_keys=False)
 
-    @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
-        ctx: Any, query: Tensor, key: Tensor, scores: Scores, known: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(query, key, known)
-        ctx.like = scores.mask, scores.scale, scores.softcap
-        return known.to(query.dtype, copy=True)
+_CHEBYSHEV = _kernel(
+    "chebyshev", chebyshev.refuses, chebyshev.context, "one channel: a few queries stand for all", may_decline=True
+)
+_PRODUCTS = (
+    _kernel("reference", _large("few_weights"), lambda p: reference.product(p.scores, p.value), _SMALL),
+    _product("flash_cpu", flash_cpu.refuses, flash_cpu.PRODUCT, 0),
+    _product("chunked", chunked.refuses, chunked.PRODUCT, 0),
+    _kernel("reference", _never, lambda p: reference.product(p.scores, p.value)),
+)
+_STATISTICS = (
+    _kernel("reference", _large("few_weights"), statistics.of_reference, _SMALL),
+    _kernel("statistics", statistics.refuses, statistics.run),
+    _kernel("reference", _never, statistics.of_reference),
+)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, known = ctx.saved_tensors
-        scores = Scores(query, key, *ctx.like)
-        if torch.is_grad_enabled():
-            return *reference.gradients((reference.logsumexp(scores),), (query, key), grads), None, None
-        return *chunked.backward(scores, key, known, None, grads[0])[:2], None, None
-
-
-class _Entropy(torch.autograd.Function):
-    """Entropies and, undifferentiated, the normalisers that come with them."""
-
-    @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
-        ctx: Any, query: Tensor, key: Tensor, scores: Scores, kernel: Kernel
-    ) -> tuple[Tensor, Tensor]:
-        found, known = entropies.forward(scores, kernel)
-        ctx.save_for_backward(query, key, found, known)
-        ctx.like = scores.mask, scores.scale, scores.softcap
-        ctx.mark_non_differentiable(known)
-        return found, known
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, found, known = ctx.saved_tensors
-        scores = Scores(query, key, *ctx.like)
-        if torch.is_grad_enabled():
-            return *reference.gradients((_plain_entropy(scores),), (query, key), grads[:1]), None, None
-        return *entropies.backward(scores, known, found, grads[0]), None, None
-
-
-class _Transposed(torch.autograd.Function):
-    """Aᵀ @ X. Its gradients are those of A @ dY with X as the incoming gradient, since ⟨dY, Aᵀ X⟩ = ⟨A dY, X⟩."""
-
-    @staticmethod
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch leaves its arguments open
-        ctx: Any, query: Tensor, key: Tensor, x: Tensor, scores: Scores, known: Tensor, kernel: Kernel
-    ) -> Tensor:
-        ctx.save_for_backward(query, key, x, known)
-        ctx.like, ctx.kernel = (scores.mask, scores.scale, scores.softcap), kernel
-        # The bias of the fused transpose is divided by the scale.
-        if kernel == "flash_cpu" and scores.scale != 0:
-            return fused_transposed(scores, x, known).to(x.dtype)
-        return chunked.transposed(scores, x, known)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, x, known = ctx.saved_tensors
-        scores, grad = Scores(query, key, *ctx.like), grads[0]
-        if torch.is_grad_enabled():
-            output = reference.weights(scores).mT @ x
-            return *reference.gradients((output,), (query, key, x), grads), None, None, None
-        asked, _ = _products(ctx.kernel).forward(scores, grad)
-        if ctx.kernel == "flash_cpu":
-            grad_query, grad_key, _ = flash_cpu.backward(scores, grad, asked, known, x)
-        else:
-            grad_query, grad_key, _ = chunked.backward(scores, grad, known, x, None)
-        return grad_query, grad_key, asked, None, None, None
-
-
-def _products(kernel: Kernel) -> ModuleType:
-    return flash_cpu if kernel == "flash_cpu" else chunked
-
-
-def _plain_entropy(scores: Scores) -> Tensor:
-    return entropies.of_scores(scores.whole(), reference.logsumexp(scores))
+#: Question → the kernels that can answer it, the fastest first. The last refuses nothing.
+TABLE: dict[str, tuple[Kernel, ...]] = {
+    # A @ V; gradients of any order
+    "context": (_CHEBYSHEV, _kernel("sdpa", sdpa.refuses_gradients, sdpa.context, may_decline=True), *_PRODUCTS),
+    # the same by `mirada.attention`; where torch's own call serves, gradients once
+    "attention": (
+        _folded("attention"),
+        _CHEBYSHEV,
+        _kernel("sdpa", sdpa.refuses, sdpa.context, may_decline=True),
+        *_PRODUCTS,
+    ),
+    # context and weights
+    "weights": (
+        _folded("weights"),
+        _kernel("reference", _FEW_RETURNED, lambda p: reference.context_and_weights(p.scores, p.value), _SMALL),
+        _product("chunked", lambda p: chunked.refuses(p) or p.poisoned, chunked.WEIGHTS, slice(None)),
+        _kernel("reference", _never, lambda p: reference.context_and_weights(p.scores, p.value)),
+    ),
+    # context and log-normalisers, of a rectangle's share in the whole
+    "grouped": (
+        _kernel(
+            "reference", _large("few_weights"), lambda p: reference.context_and_logsumexp(p.scores, p.value), _SMALL
+        ),
+        _product("flash_cpu", flash_cpu.refuses, flash_cpu.PRODUCT, slice(None)),
+        _product("chunked", chunked.refuses, chunked.PRODUCT, slice(None)),
+        _kernel("reference", _never, lambda p: reference.context_and_logsumexp(p.scores, p.value)),
+    ),
+    # Aᵀ @ X
+    "transpose": (
+        _kernel(
+            "reference", _large("few_weights"), lambda p: reference.transposed_product(p.scores, p.value)[0], _SMALL
+        ),
+        _kernel("flash_cpu", flash_cpu.refuses_transpose, lambda p: _transpose(p, flash_cpu)),
+        _kernel("chunked", chunked.refuses, lambda p: _transpose(p, chunked)),
+        _kernel("reference", _never, lambda p: reference.transposed_product(p.scores, p.value)[0]),
+    ),
+    "logsumexp": _STATISTICS,
+    "entropy": _STATISTICS,
+    "received": _STATISTICS,
+    "statistics": _STATISTICS,
+    # a rectangle at any resolution
+    "tile": (
+        _kernel("statistics", tiles.refuses_pass, tiles.by_pass),
+        _kernel("reference", tiles.refuses_forming, tiles.by_forming, "the rectangle's weights are formed"),
+        _kernel("tiles", _never, lambda p: tiles.by_products(p, choose), "products with the indicator of the bins"),
+    ),
+    "topk": (
+        _kernel("topk", lambda p: p.learned, topk.run, "a chunk of rows at a time, each folded into columns"),
+        _kernel("reference", _never, topk.of_reference),
+    ),
+}

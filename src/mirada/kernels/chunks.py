@@ -1,39 +1,73 @@
-"""The weights of a matrix that nothing hides, a band of queries at a time."""
+"""The one way in which kernels cut a matrix: whole heads while they are small, else rows of one head."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mirada.kernels.logsumexp import ELEMENTS
 from mirada.kernels.scores import Scores
 
-_NEAR = 1 << 18  # entries of a band for each thread of a processor: 1 MB in float32, which caches hold
+
+class Chunk(NamedTuple):
+    """Some queries of some heads, with the keys that they may attend to."""
+
+    at: tuple[Any, ...]  # the index of these heads among the leading dimensions
+    part: Scores  # their scores: (*some leading, L, S)
+    rows: slice
+    keys: slice  # what lies outside, a mask hides
+
+    def block(self, into: Tensor | None = None) -> Tensor:
+        """The scores, (*some leading, rows, keys)."""
+        return self.part.block(self.rows, self.keys, into)
+
+    @property
+    def queries(self) -> int:
+        """How many queries there are, over all of these heads."""
+        return self.part.query.shape[:-2].numel() * (self.rows.stop - self.rows.start)
 
 
-def capacity(device: torch.device) -> int:
-    """How many weights to work on at a time."""
-    return _NEAR * torch.get_num_threads() if device.type == "cpu" else ELEMENTS
+def chunks(scores: Scores, elements: int, rows: int = 1, *, together: bool = False) -> Iterator[Chunk]:
+    """Chunks of at most about ``elements`` entries, but of ``rows`` queries at the least.
 
-
-def bands(scores: Scores, elements: int, into: Tensor | None = None) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Weights of at most about ``elements`` entries, each band as (which of M, which queries, the weights).
-
-    M are all leading dimensions laid in a row. The weights are written into ``into``, (M, L, S), or all into the same
-    memory, one after another: new memory for each band would cost as much again as the band.
+    What no chunk holds, a mask hides. With ``together`` each holds rows of all heads.
     """
-    query, key = (tensor.reshape(-1, *tensor.shape[-2:]) for tensor in (scores.query, scores.key))
-    together = max(1, elements // (scores.queries * scores.keys))
-    height = scores.queries if together > 1 else min(scores.queries, max(1, elements // scores.keys))
-    memory = query.new_empty(min(together, len(query)) * height * scores.keys if into is None else 0)
-    for start in range(0, len(query), together):
-        at = slice(start, start + together)
-        for row in range(0, scores.queries, height):
-            rows = slice(row, row + height)
-            some = query[at, rows]
-            shape = (*some.shape[:2], scores.keys)
-            band = memory[: some.shape[:2].numel() * scores.keys].view(shape) if into is None else into[at, rows]
-            torch.baddbmm(band, some, key[at].mT, beta=0, alpha=scores.scale, out=band)
-            yield at, rows, torch.softmax(band, -1, out=band)
+    if together:
+        yield from _rows((), scores, max(rows, elements // max(1, scores.query.shape[:-2].numel() * scores.keys)))
+        return
+    each = scores.queries * scores.keys * scores.query.shape[1:-2].numel()  # entries of one example
+    if scores.leading and each <= elements:
+        count = max(1, elements // max(1, each))
+        for start in range(0, scores.leading[0], count):
+            at = (slice(start, start + count),)
+            yield from _rows(at, scores.part(at), scores.queries)
+    elif scores.leading:
+        for n in range(scores.leading[0]):
+            for chunk in chunks(scores.part((n,)), elements, rows):
+                yield chunk._replace(at=(n, *chunk.at))
+    else:
+        yield from _rows((), scores, max(rows, elements // max(1, scores.keys)))
+
+
+def _rows(at: tuple[Any, ...], part: Scores, height: int) -> Iterator[Chunk]:
+    for start in range(0, part.queries, max(1, height)):
+        stop = min(start + height, part.queries)
+        keys = slice(0, part.keys) if part.mask is None else slice(*part.mask.keys_seen(start, stop, part.keys))
+        if keys.start < keys.stop:
+            yield Chunk(at, part, slice(start, stop), keys)
+
+
+class Memory:
+    """Room for the numbers of one chunk after another: new memory for each would cost as much again as the chunk."""
+
+    def __init__(self, like: Tensor, count: int = 1) -> None:
+        self._rooms = [like.new_empty(0) for _ in range(count)]
+
+    def rooms(self, chunk: Chunk, keys: int) -> list[Tensor]:
+        """Memory for the chunk's queries by that many keys, as often as was said."""
+        size = chunk.queries * min(keys, chunk.part.keys)
+        if self._rooms[0].numel() < size:
+            self._rooms = [torch.empty(size, dtype=room.dtype, device=room.device) for room in self._rooms]
+        return self._rooms

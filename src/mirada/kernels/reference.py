@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mirada.kernels.logsumexp import log_weights, weights_from
 from mirada.kernels.scores import Scores, finite
 
 
@@ -52,15 +53,42 @@ def context(weights: Tensor, value: Tensor) -> Tensor:
     return (weights @ value.masked_fill(bad, 0.0)).masked_fill(touched, torch.nan)
 
 
+def context_and_logsumexp(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
+    """A @ V, (*leading, L, Ev), and log Σ_j exp(score_ij), (*leading, L)."""
+    return product(scores, value), logsumexp(scores.upcast())
+
+
+def context_and_weights(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
+    """A @ V, (*leading, L, Ev), and A, (*leading, L, S)."""
+    found = weights(scores)
+    return found @ value if scores.mask is None else context(found, value), found
+
+
+def transposed_product(scores: Scores, x: Tensor) -> tuple[Tensor]:
+    """Aᵀ @ X, (*leading, S, m)."""
+    return (weights(scores).mT @ x,)
+
+
+def entropy(scores: Scores) -> Tensor:
+    """−Σ_j A_ij log A_ij: (*leading, L)."""
+    block, known = scores.whole(), logsumexp(scores)
+    found = weights_from(block, known)
+    return -(found * log_weights(block, known, found)).sum(-1)
+
+
 def gradients(
     outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:
     """Gradients with a graph of their own, for gradients of gradients."""
-    asked = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
+    reached = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
     found = iter(
         torch.autograd.grad(
-            [output for output, _ in asked], wanted, [grad for _, grad in asked], create_graph=True, allow_unused=True
+            [output for output, _ in reached],
+            wanted,
+            [grad for _, grad in reached],
+            create_graph=True,
+            allow_unused=True,
         )
     )
     return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)

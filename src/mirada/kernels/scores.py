@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -12,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirada.kernels.tuning import tuning
 from mirada.masks import Mask
 from mirada.masks.views import Part
 
 HALF = (torch.float16, torch.bfloat16)
-#: Nats: float32 holds a score of this size to within 0.0002, and so a weight to as much of itself.
-LARGE = 1 << 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +64,37 @@ class Scores:
             return self
         return replace(self, query=self.query.float(), key=self.key.float())
 
-    def block(self, rows: slice, columns: slice) -> Tensor:
-        """The scores of a rectangle, −inf where the query may not look: (*leading, rows, columns)."""
+    def block(self, rows: slice, columns: slice, into: Tensor | None = None) -> Tensor:
+        """The scores of a rectangle, −inf where the query may not attend: (*leading, rows, columns).
+
+        Without gradients they may be written into memory that is there: as many numbers in a row, or more.
+        """
         query, key = self.query, self.key
         if (rows.stop - rows.start, columns.stop - columns.start) != (self.queries, self.keys):
             query, key = query[..., rows, :], key[..., columns, :]
-        scores = self._capped(self._products(query, key))
-        return scores if self.mask is None else hide(scores, *self.mask.block(rows, columns, query.device))
+        if into is not None:
+            shape = (*query.shape[:-1], key.shape[-2])
+            into = into[: math.prod(shape)].view(shape)
+        scores = self._capped(self._products(query, key, into))
+        if self.mask is None:
+            return scores
+        sides = [columns] if scores.requires_grad else self.masked(rows, columns)
+        if sides == [columns]:
+            return hide(scores, *self.mask.block(rows, columns, query.device))
+        for side in sides:
+            visible, _ = self.mask.block(rows, side, query.device)
+            scores[..., side.start - columns.start : side.stop - columns.start].masked_fill_(~visible, -torch.inf)
+        return scores
+
+    def masked(self, rows: slice, columns: slice) -> list[slice]:
+        """The keys, in one or two ranges, of which the mask hides some or to which it adds."""
+        if self.mask is None:
+            return []
+        start, stop = self.mask.keys_seen_by_all(rows.start, rows.stop, self.keys)
+        start, stop = max(start, columns.start), min(stop, columns.stop)
+        if start >= stop:
+            return [columns]
+        return [side for side in (slice(columns.start, start), slice(stop, columns.stop)) if side.start < side.stop]
 
     def slopes(self, rows: slice, columns: slice) -> Tensor | float:
         """By how much a capped score changes with the score: 1 − tanh², (*leading, rows, columns); 1 without a cap."""
@@ -110,19 +132,19 @@ class Scores:
         No score is larger than the longest query times the longest key.
         """
         fine = self.upcast()
-        if fine.query.dtype == torch.float64 or self.empty or (self.softcap or math.inf) <= LARGE:
+        if fine.query.dtype == torch.float64 or self.empty or (self.softcap or math.inf) <= tuning.large_score:
             return fine
         with torch.no_grad():
             longest = (torch.linalg.vector_norm(t, dim=-1) for t in (fine.query, fine.key))
             query, key = (torch.where(torch.isfinite(norm), norm, 0.0).amax() for norm in longest)
-            small = float(query * key) * abs(self.scale) <= LARGE
+            small = float(query * key) * abs(self.scale) <= tuning.large_score
         return fine if small else fine.double()
 
     def double(self) -> Scores:
         """The same in float64."""
         return replace(self, query=self.query.double(), key=self.key.double())
 
-    def _products(self, query: Tensor, key: Tensor) -> Tensor:
+    def _products(self, query: Tensor, key: Tensor, into: Tensor | None = None) -> Tensor:
         """scale · q·k, (..., r, c), whose gradient stays finite where a non-finite key is hidden afterwards."""
         # Queries or keys are fewer numbers than scores; but half precision has no digits to spare for scaling early.
         late = query.dtype in HALF
@@ -131,32 +153,12 @@ class Scores:
         elif not late:
             key = key * self.scale
         if self.mask is None or not (torch.is_grad_enabled() and query.requires_grad) or finite(key):
-            products = query @ key.mT
+            products = query @ key.mT if into is None else torch.matmul(query, key.mT, out=into)
         else:
             # The query's gradient is 0 × key there, and 0 × NaN is NaN: such a key is taken out, its scores put back.
             bad = ~torch.isfinite(key)
             products = (query @ key.masked_fill(bad, 0.0).mT).masked_fill(bad.any(-1)[..., None, :], torch.nan)
         return products * self.scale if late else products
-
-    def pieces(self, elements: int) -> Iterator[tuple[tuple[Any, ...], slice, slice, Scores]]:
-        """Cuts the matrix into pieces of at most about ``elements`` entries: whole examples or heads, or bands of one.
-
-        Yields the index of each piece among the leading dimensions, its queries, its keys, and its scores. What no
-        piece holds, a mask hides.
-        """
-        each = self.queries * self.keys * self.query.shape[1:-2].numel()  # entries of one example
-        if self.leading and each <= elements:
-            count = max(1, elements // max(1, each))
-            for start in range(0, self.leading[0], count):
-                at = (slice(start, start + count),)
-                yield at, slice(0, self.queries), slice(0, self.keys), self.part(at)
-        elif self.leading:
-            for n in range(self.leading[0]):
-                for at, rows, columns, piece in self.part((n,)).pieces(elements):
-                    yield (n, *at), rows, columns, piece
-        else:
-            for rows, columns in self.blocks(elements):
-                yield (), rows, columns, self.rectangle(rows, columns)
 
     def part(self, index: tuple[Any, ...]) -> Scores:
         """The scores of one example, one head, …: leading dimensions are indexed."""
@@ -169,18 +171,6 @@ class Scores:
         whole = query.shape == self.query.shape and key.shape == self.key.shape
         mask = self.mask if self.mask is None or whole else Part(self.mask, rows.start, columns.start)
         return replace(self, query=query, key=key, mask=mask)
-
-    def blocks(self, elements: int) -> Iterator[tuple[slice, slice]]:
-        """Cuts the matrix into bands of queries, each with the range of keys that they may see.
-
-        A band holds at most about ``elements`` entries, all leading dimensions counted.
-        """
-        per_row = max(1, self.keys * self.query.shape[:-2].numel())
-        height = max(1, min(self.queries, elements // per_row))
-        for start in range(0, self.queries, height):
-            stop = min(start + height, self.queries)
-            seen = (0, self.keys) if self.mask is None else self.mask.keys_seen(start, stop, self.keys)
-            yield slice(start, stop), slice(*seen)
 
 
 def hide(scores: Tensor, visible: Tensor, bias: Tensor | None) -> Tensor:
@@ -200,4 +190,4 @@ def finite(*tensors: Tensor | None) -> bool:
         for tensor in tensors
         if tensor is not None
     ]
-    return not totals or math.isfinite(reduce(add, totals))  # one look, for which an accelerator waits once
+    return not totals or math.isfinite(reduce(add, totals))  # one test, for which an accelerator waits once

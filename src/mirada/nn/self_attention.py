@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
-from mirada.kernels import moments
+from mirada.kernels import chebyshev
 from mirada.masks import Mask
 from mirada.matrix import attention
 from mirada.nn.arguments import expect, positive
@@ -61,8 +61,8 @@ class SelfAttention(nn.Module):
         What is left to attend with is the input itself, and one number says how.
         """
         stretch = self.query.weight * self.key.weight  # (1, 1)
-        watched = has_torch_function_unary(x)  # attention can be seen, moments can't
-        context = None if watched else moments.context(x, stretch)  # (..., L, 1)
+        watched = has_torch_function_unary(x)  # attention can be seen, this can not
+        context = None if watched else chebyshev.of_itself(x, stretch)  # (..., L, 1)
         if context is None:
             context, _ = look(x * stretch, x, x, None, need_weights=False)
         return context * self.value.weight

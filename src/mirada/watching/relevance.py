@@ -67,7 +67,8 @@ class Relevance:
 
     def _bands(self) -> Iterator[tuple[slice, slice, Tensor]]:
         with torch.no_grad():
-            for rows, columns, weights in chunked.bands(self._matrix._scores.upcast(), self._matrix._normalisers()):
+            scores, known = self._matrix._scores.upcast(), self._matrix._normalisers()
+            for (_, _, rows, columns), weights in chunked.weights(scores, known, together=True):
                 yield rows, columns, self._joined(weights, self._gradient[..., rows, :], self._value[..., columns, :])
 
     def _joined(self, weights: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
