@@ -86,6 +86,20 @@ export function signedColour(share, dark) {
   return paper.map((byte, n) => Math.round(byte + part * (warm[n] - byte)));
 }
 
+const SIGNED = new Map();
+
+/** 511 colours as packed RGBA words, from −1 (the first) over 0 (the 256th) to 1. */
+export function signedWords(dark) {
+  if (!SIGNED.has(dark)) {
+    const words = Array.from({ length: 511 }, (_, n) => signedColour((n - 255) / 255, dark));
+    SIGNED.set(
+      dark,
+      Uint32Array.from(words, ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r),
+    );
+  }
+  return SIGNED.get(dark);
+}
+
 /** Black or white, whichever is read better on a colour, [r, g, b]: never with less than 4.5 : 1. */
 export function inkOn(bytes) {
   const [r, g, b] = bytes.map((byte) => (byte <= 10 ? byte / 255 / 12.92 : ((byte / 255 + 0.055) / 1.055) ** 2.4));

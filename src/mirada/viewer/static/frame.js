@@ -1,6 +1,7 @@
 // The frame around the views: which of them, which layer, which heads; the theme; saving pictures.
 import { css, headColour } from "./colour.js";
 import { button, el } from "./dom.js";
+import { compareView } from "./compare.js";
 import { headsView } from "./heads.js";
 import { imageView } from "./image.js";
 import { mapView } from "./map.js";
@@ -17,6 +18,7 @@ import { tryView } from "./tryit.js";
 
 const VIEWS = {
   heads: { title: "Heads", make: headsView, when: (about) => !isSingle(about) },
+  compare: { title: "Compare", make: compareView, when: (about) => Boolean(about.compared) },
   map: { title: "Map", make: mapView },
   tokens: { title: "Tokens", make: tokensView },
   image: { title: "Image", make: imageView, when: (about) => Boolean(about.image) },
@@ -42,8 +44,14 @@ const KEYS = [
 let frames = 0;
 
 /** One head in all. */
-function isSingle({ layers }) {
-  return layers.length * layers[0].heads === 1;
+function isSingle({ layers, compared }) {
+  return (layers.length * layers[0].heads) / (compared ? 2 : 1) === 1;
+}
+
+/** The layers of two attentions that are compared; else all of them, once. */
+function halves(layers, { compared }) {
+  const half = layers.length / 2;
+  return compared ? [layers.slice(0, half), layers.slice(half)] : [layers];
 }
 
 /** Puts a whole view into a shadow root. */
@@ -55,7 +63,8 @@ export function frame(root, about, layers, hints) {
 class Eye {
   constructor(root, about, layers, { dark, ask, alone = false }) {
     this.about = about;
-    this.layers = layers;
+    this.all = layers; // of both attentions, where two are compared
+    this.layers = halves(layers, about)[0];
     this.ask = ask;
     this.alone = alone;
     this.id = `eye-${frames++}`;
@@ -66,7 +75,8 @@ class Eye {
     this.reading = readingOf("");
     const heads = new Set(Array.from({ length: layers[0].about.heads }, (_, n) => n));
     this.state = new State({
-      view: isSingle(about) ? "map" : "heads",
+      view: isSingle(about) ? (about.compared ? "compare" : "map") : "heads",
+      side: 0, // which of two that are compared
       layer: 0,
       head: 0,
       heads,
@@ -77,7 +87,7 @@ class Eye {
     });
     // On a page of its own the title is the page's; among other things it stands below their headings.
     this.heading = alone ? "h2" : "h4";
-    this.names = Object.keys(VIEWS).filter((name) => VIEWS[name].when?.(about) ?? true);
+    this.names = [];
     this.status = el("p", { class: "status", role: "status" });
     this.stage = el("div", { class: "stage", role: "tabpanel", tabIndex: -1 });
     this.chips = el("div", {
@@ -86,6 +96,7 @@ class Eye {
       aria: { label: "Heads: click switches one on or off, double click or shift leaves it alone" },
     });
     this.tabs = this.tabList();
+    this.sideGroup = el("div", { class: "sides group", role: "group", aria: { label: "Which of the two is shown" } });
     this.chips.hidden = isSingle(about);
     this.frame = el(
       "section",
@@ -100,12 +111,23 @@ class Eye {
     (alone ? document : this.frame).addEventListener("keydown", (event) => this.key(event));
     this.state.on((changed) => this.changed(changed));
     this.theme();
+    this.offer();
     this.listLayers();
     this.drawChips();
     this.turn();
   }
 
   // --- what views ask ---
+
+  /** The layers of both attentions that are compared. */
+  sides() {
+    return halves(this.all, this.about);
+  }
+
+  /** Shows a head's map, or both of its maps. */
+  open({ layer, head }) {
+    this.state.set({ layer, head, view: this.about.compared ? "compare" : "map" });
+  }
 
   words(list) {
     return this.about.words[list];
@@ -182,6 +204,7 @@ class Eye {
       { class: "head" },
       el(this.alone ? "h1" : "h3", { class: "title", text: this.about.title, title: this.about.title }),
       this.tabs,
+      this.sideGroup,
       layer,
       this.chips,
       tools,
@@ -189,14 +212,7 @@ class Eye {
   }
 
   tabList() {
-    const tabs = this.names.map((name) =>
-      button(VIEWS[name].title, () => this.state.set({ view: name }), {
-        role: "tab",
-        data: name,
-        id: `${this.id}-tab-${name}`,
-      }),
-    );
-    const list = el("div", { class: "tabs", role: "tablist", aria: { label: "Views" } }, ...tabs);
+    const list = el("div", { class: "tabs", role: "tablist", aria: { label: "Views" } });
     list.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!step) return;
@@ -204,9 +220,29 @@ class Eye {
       event.stopPropagation();
       const next = (this.names.indexOf(this.state.get("view")) + step + this.names.length) % this.names.length;
       this.state.set({ view: this.names[next] });
-      tabs[next].focus();
+      list.children[next].focus();
     });
     return list;
+  }
+
+  /** Which views there are, and which of two attentions they show. */
+  offer() {
+    const { about, state } = this;
+    this.names = Object.keys(VIEWS).filter((name) => VIEWS[name].when?.(about) ?? true);
+    if (!this.names.includes(state.get("view"))) state.values.view = isSingle(about) ? "map" : "heads";
+    const tabs = this.names.map((name) =>
+      button(VIEWS[name].title, () => state.set({ view: name }), {
+        role: "tab",
+        data: name,
+        id: `${this.id}-tab-${name}`,
+      }),
+    );
+    this.tabs.replaceChildren(...tabs);
+    const sides = (about.compared ?? []).map((name, side) =>
+      button(name, () => state.set({ side }), { title: name, aria: { pressed: String(side === state.get("side")) } }),
+    );
+    this.sideGroup.replaceChildren(...sides);
+    this.sideGroup.hidden = sides.length === 0;
   }
 
   /** Where the views are; beside them, the text box of a model that runs. */
@@ -242,11 +278,14 @@ class Eye {
     const scroller = () => this.stage.querySelector(".heads-grid, .text-scroll, .steps-body");
     const top = scroller()?.scrollTop ?? 0;
     this.about = about;
+    this.all = layers;
+    const { values } = this.state;
+    layers = this.sides()[about.compared ? values.side : 0];
     this.layers = layers;
     this.made = {};
     this.stale = {};
     this.current = null;
-    const { values } = this.state;
+    this.offer();
     values.layer = Math.min(values.layer, layers.length - 1);
     const { about: layer } = layers[values.layer];
     const group = (side, count) => Math.min(groupOf(layer, side, at[side]), count - 1);
@@ -348,7 +387,7 @@ class Eye {
 
   changed(changed) {
     if (changed.has("dark")) this.theme();
-    if (changed.has("reading")) this.read();
+    if (changed.has("reading") || changed.has("side")) this.read();
     if ((changed.has("layer") || changed.has("view")) && !this.frame.hasAttribute("data-gone"))
       this.status.textContent = "";
     if (["layer", "heads", "head", "dark"].some((name) => changed.has(name))) this.drawChips();

@@ -26,7 +26,8 @@ class HeadsView {
     this.heat = null;
     this.laid = null; // the order in which the cards stand
     // What was chosen outlives the text that is shown.
-    this.kept = eye.kept ??= { form: "maps", measure: "", order: "place", from: 0, to: 100 };
+    const first = eye.about.compared ? { measure: "change", order: "highest" } : { measure: "", order: "place" };
+    this.kept = eye.kept ??= { form: "maps", ...first, from: 0, to: 100 };
     this.arrange = framed(() => this.arranged());
     this.measures = new Measures(eye, (layer) => {
       if (layer !== null) this.dirty(layer);
@@ -214,7 +215,7 @@ class HeadsView {
     const canvas = el("canvas");
     const place = el("span", { class: "card-words", text: `${head}` });
     const number = el("span", { class: "card-words card-number" });
-    const open = () => this.eye.state.set({ layer, head, view: "map" });
+    const open = () => this.eye.open({ layer, head });
     const label = `${this.eye.layers[layer].about.name}, head ${head}`;
     const element = el(
       "button",

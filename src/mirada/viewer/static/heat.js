@@ -49,7 +49,7 @@ export class HeatTable {
   }
 
   open(cell) {
-    if (cell) this.eye.state.set({ layer: cell.layer, head: cell.head, view: "map" });
+    if (cell) this.eye.open(cell);
   }
 
   key(event) {

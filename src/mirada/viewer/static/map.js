@@ -11,9 +11,14 @@ export function mapView(eye) {
   return new MapView(eye);
 }
 
-class MapView {
-  constructor(eye) {
+/** One of several maps may have `layers` of its own, another margin, and be heard when it is painted. */
+export class MapView {
+  constructor(eye, { layers = () => eye.layers, margin = MARGIN, alone = true, painted = (_map) => {} } = {}) {
     this.eye = eye;
+    this.layers = layers;
+    this.margin = margin;
+    this.alone = alone; // with numbers along its edges, and a sentence below
+    this.painted = painted;
     this.at = null; // { x, y } in tokens at the room's corner (negative: the map begins further in), scale in pixels a token
     this.canvas = el("canvas", {
       tabIndex: 0,
@@ -66,8 +71,8 @@ class MapView {
 
   /** Turns to the head that is chosen. */
   choose() {
-    const { state, layers } = this.eye;
-    const layer = layers[state.get("layer")];
+    const { state } = this.eye;
+    const layer = this.layers()[state.get("layer")];
     const sized =
       this.layer && this.layer.about.queries === layer.about.queries && this.layer.about.keys === layer.about.keys;
     this.layer = layer;
@@ -133,10 +138,10 @@ class MapView {
     const fitted = this.fitted;
     this.size = { width, height };
     this.room = {
-      left: MARGIN.left,
-      top: MARGIN.top,
-      width: Math.max(40, width - MARGIN.left - MARGIN.right),
-      height: Math.max(40, height - MARGIN.top - MARGIN.bottom),
+      left: this.margin.left,
+      top: this.margin.top,
+      width: Math.max(40, width - this.margin.left - this.margin.right),
+      height: Math.max(40, height - this.margin.top - this.margin.bottom),
     };
     if (!this.at || fitted) this.fit();
     this.draw();
@@ -339,7 +344,8 @@ class MapView {
 
   look() {
     const dark = this.eye.dark();
-    return { dark, mode: this.mode, largest: this.largest ?? 1, key: `${this.mode}:${dark}:${this.largest}` };
+    const { signed = false } = this.head.about;
+    return { dark, signed, mode: this.mode, largest: this.largest ?? 1, key: `${this.mode}:${dark}:${this.largest}` };
   }
 
   paint() {
@@ -360,6 +366,7 @@ class MapView {
     paintCross(this, context, ink);
     paintEdges(this, context, ink);
     paintLabels(this, context, ink);
+    this.painted(this);
   }
 
   /** As much of the plot as there is map. */
@@ -437,7 +444,8 @@ function largestOf(tile, cell, keys) {
   let most = 0;
   for (let n = 0; n < tile.values.length; n++) {
     const width = Math.min(cell, keys - (n % tile.columns) * cell);
-    if (tile.values[n] / width > most && tile.values[n] < Infinity) most = tile.values[n] / width;
+    const size = Math.abs(tile.values[n]);
+    if (size / width > most && size < Infinity) most = size / width;
   }
   return most || 1;
 }

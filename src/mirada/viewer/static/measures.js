@@ -19,6 +19,11 @@ const BUILT_IN = {
 
 /** Those that take a pass of their own: a live page asks for them when they are chosen. */
 const LATER = {
+  change: {
+    words: "change",
+    unit: percent,
+    says: "½ Σ |difference| of a query's weights, mean over queries: 0 % is the same, 100 % no key in common",
+  },
   induction: { words: "induction", unit: percent, says: "attention on what followed earlier copies of the token" },
   duplicate: { words: "duplicate token", unit: percent, says: "attention on earlier copies of the token" },
 };

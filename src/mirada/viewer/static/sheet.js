@@ -1,5 +1,5 @@
 // What is drawn over and around a map: numbers in cells, the cross-hair, the edges, the words, the legend.
-import { NOT_FINITE, css, inkOn, inkOnScale, scaleColour } from "./colour.js";
+import { NOT_FINITE, css, inkOn, inkOnScale, scaleColour, signedColour } from "./colour.js";
 import { el, number, wordOf } from "./dom.js";
 import { legend } from "./legend.js";
 import { TILE } from "./source.js";
@@ -25,11 +25,17 @@ export function paintNumbers(map, context) {
     for (let i = Math.max(r * TILE, Math.floor(top)); i < Math.min(r * TILE + tile.rows, bottom); i++) {
       for (let j = Math.max(c * TILE, Math.floor(left)); j < Math.min(c * TILE + tile.columns, right); j++) {
         const value = tile.values[(i - r * TILE) * tile.columns + j - c * TILE];
-        context.fillStyle = Number.isFinite(value) ? inkOnScale(share(value, 1), map.eye.dark()) : inkOn(NOT_FINITE);
+        context.fillStyle = inkOf(value, share, map);
         context.fillText(shortWeight(value), ...map.middle(i, j));
       }
     }
   }
+}
+
+function inkOf(value, share, map) {
+  if (!Number.isFinite(value)) return inkOn(NOT_FINITE);
+  const dark = map.eye.dark();
+  return map.head.about.signed ? inkOn(signedColour(share(value, 1), dark)) : inkOnScale(share(value, 1), dark);
 }
 
 /** The row of the query and the column of the key. */
@@ -62,6 +68,7 @@ export function paintEdges(map, context, ink) {
   context.save();
   context.strokeStyle = ink.line;
   context.strokeRect(map.plot.left - 0.5, map.plot.top - 0.5, width + 1, height + 1);
+  if (!map.alone) return context.restore();
   context.fillStyle = ink.soft;
   context.font = "11px system-ui, sans-serif";
   context.textBaseline = "alphabetic";
@@ -141,7 +148,7 @@ export function paintLabels(map, context, ink) {
     if (at < map.plot.top - 1 || at > map.plot.top + height + 1) continue;
     context.fillStyle = i === query ? ink.warm : ink.ink;
     context.fillText(
-      fitting(context, every === 1 ? map.queryWords[i] : String(i), MARGIN.left - 16),
+      fitting(context, every === 1 ? map.queryWords[i] : String(i), map.margin.left - 16),
       map.plot.left - 8,
       at,
     );
@@ -155,7 +162,7 @@ export function paintLabels(map, context, ink) {
     context.translate(at, map.plot.top - 8);
     context.rotate(every === 1 ? -Math.PI / 3.2 : 0);
     context.textAlign = every === 1 ? "left" : "center";
-    context.fillText(fitting(context, every === 1 ? map.keyWords[j] : String(j), MARGIN.top - 6), 0, 0);
+    context.fillText(fitting(context, every === 1 ? map.keyWords[j] : String(j), map.margin.top - 6), 0, 0);
     context.restore();
   }
   context.restore();
@@ -163,22 +170,30 @@ export function paintLabels(map, context, ink) {
 
 /** What the colours mean. */
 export function drawLegend(map) {
-  const { keys } = map.head.about;
+  const { keys, signed } = map.head.about;
+  const dark = map.eye.dark();
   const share = shareOf(map.mode, keys, map.largest ?? 1);
-  const marks =
-    map.mode === "log"
-      ? [0.25, 1, 10, 100, 1000, 10000].filter((times) => times <= keys)
-      : [0, 0.25, 0.5, 0.75, 1].map((part) => part * (map.largest ?? 1));
-  const ticks = marks.map((mark) =>
-    map.mode === "log"
-      ? [share(mark / keys, 1), `${mark === 0.25 ? "¼" : mark}×`]
-      : [share(mark, 1), number(mark, mark && map.largest < 0.1 ? 4 : 2)],
-  );
-  const says = map.mode === "log" ? `even share = 1/${keys}` : "weight of a key";
+  const log = map.mode === "log";
+  const marks = log
+    ? [0.25, 1, 10, 100, 1000, 10000].filter((times) => times <= keys)
+    : [0, 0.25, 0.5, 0.75, 1].map((part) => part * (map.largest ?? 1));
+  const words = (mark) => (log ? `${mark === 0.25 ? "¼" : mark}×` : number(mark, mark && map.largest < 0.1 ? 4 : 2));
+  const ticks = marks.map((mark) => [share(log ? mark / keys : mark, 1), words(mark)]);
+  const unit = log ? `even share = 1/${keys}` : "weight of a key";
   map.legend.replaceChildren(
-    ...legend((at) => scaleColour(at, map.eye.dark()), ticks, says),
+    ...(signed ? signedLegend(ticks, unit, log, dark) : legend((at) => scaleColour(at, dark), ticks, unit)),
     map.tiles.broken ? notFinite() : "",
   );
+}
+
+/** Both ways from 0; of logarithmic colours ¼ of an even share lies in the middle. */
+function signedLegend(ticks, unit, log, dark) {
+  const beyond = ticks.slice(1);
+  const [first, zero] = [log ? "" : "−", log ? "±" : ""];
+  const left = beyond.map(([at, words]) => [(1 - at) / 2, `${log ? "−" : first}${words}`]).reverse();
+  const right = beyond.map(([at, words]) => [(1 + at) / 2, `+${words}`]);
+  const all = [...left, [0.5, `${zero}${ticks[0][1]}`], ...right];
+  return legend((at) => css(signedColour(2 * at - 1, dark)), all, `change; ${unit}`);
 }
 
 /** What the colour on no scale stands for. */
@@ -197,7 +212,9 @@ function maximum(values) {
 function shortWeight(value) {
   if (!Number.isFinite(value)) return number(value);
   if (value === 0) return "0";
-  return value < 0.0005 ? "<.001" : value.toFixed(3).replace(/^0/, "");
+  const size = Math.abs(value);
+  const text = size < 0.0005 ? size.toExponential(0).replace("-", "−") : size.toFixed(3).replace(/^0/, "");
+  return value < 0 ? `−${text}` : text;
 }
 
 /** 1, 2 or 5 times a power of ten, at least so large. */

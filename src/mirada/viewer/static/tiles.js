@@ -1,12 +1,12 @@
 // The tiles of a map: asked for, kept, coloured; where one is missing, a coarser one stands in.
-import { NOT_FINITE_WORD, scaleWords } from "./colour.js";
+import { NOT_FINITE_WORD, scaleWords, signedWords } from "./colour.js";
 import { clamp, el } from "./dom.js";
 import { logShare } from "./heads.js";
 import { Kept, TILE } from "./source.js";
 
-/** How a weight becomes a share of the colour scale. */
+/** How a weight becomes a share of the colour scale; a difference below 0 a negative one. */
 export function shareOf(mode, keys, largest) {
-  if (mode === "log") return (value, width) => logShare(value, width / keys, keys);
+  if (mode === "log") return (value, width) => Math.sign(value) * logShare(Math.abs(value), width / keys, keys);
   return (value, width) => value / width / largest;
 }
 
@@ -66,7 +66,8 @@ export class Tiles {
   picture(tile, look) {
     if (tile.look === look.key) return tile.canvas;
     const { keys } = tile.head.about;
-    const scale = scaleWords(look.dark);
+    const scale = look.signed ? signedWords(look.dark) : scaleWords(look.dark);
+    const [least, zero] = look.signed ? [-255, 255] : [0, 0];
     const share = shareOf(look.mode, keys, look.largest);
     const pixels = new Uint32Array(tile.rows * tile.columns);
     const left = tile.c * TILE * tile.cell;
@@ -75,7 +76,9 @@ export class Tiles {
       for (let n = m; n < pixels.length; n += tile.columns) {
         const finite = Number.isFinite(tile.values[n]);
         this.broken ||= !finite;
-        pixels[n] = finite ? scale[clamp(Math.round(255 * share(tile.values[n], width)), 0, 255)] : NOT_FINITE_WORD;
+        pixels[n] = finite
+          ? scale[zero + clamp(Math.round(255 * share(tile.values[n], width)), least, 255)]
+          : NOT_FINITE_WORD;
       }
     }
     tile.canvas ??= el("canvas", { width: tile.columns, height: tile.rows });
