@@ -120,9 +120,9 @@ def test_folders_that_cant_be_looked_into(runs, tmp_path, capsys):
     assert main(["view", str(broken)]) == 2
     assert "has no model.safetensors" in capsys.readouterr().err
     assert main(["view", str(runs("block").folder.path), "--beside", str(runs("single").folder.path)]) == 2
-    assert "a run of patches can't be looked at beside a run of squares" in capsys.readouterr().err
+    assert "a run of patches can't be shown beside a run of squares" in capsys.readouterr().err
     assert main(["view", str(runs("block").folder.path), "--beside", str(runs("wide").folder.path)]) == 2
-    assert "a run of patches can't be looked at beside a run of patches" in capsys.readouterr().err
+    assert "a run of patches can't be shown beside a run of patches" in capsys.readouterr().err
 
 
 def test_the_command_serves_until_ctrl_c(runs):

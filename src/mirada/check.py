@@ -433,7 +433,7 @@ def _one_of(name: str, found: Tensor, wanted: Sequence[tuple[int, ...]], meaning
 
 def _whole_numbers(name: str, found: Tensor) -> None:
     if found.is_floating_point() or found.dtype == torch.bool:
-        raise _AnswerError(f"{name} must be integers, as an embedding is looked up by them, got {found.dtype}")
+        raise _AnswerError(f"{name} must be integers, as they index an embedding, got {found.dtype}")
 
 
 def _by_position(name: str, found: Tensor, of_flipped: Tensor) -> None:

@@ -83,7 +83,7 @@ class Run:
         return [self.folder.save_picture(name, figure) for name, figure in self.system.pictures(self)]
 
     def predict(self, inputs: Sequence[str]) -> tuple[str, Figure]:
-        """What the model makes of some inputs, as a text and as a picture of where it looks."""
+        """What the model makes of some inputs, as a text and as a picture of what it attends to."""
         return self.system.predict(self, list(inputs))
 
     def exhibit(self, example: int = 0, beside: Run | None = None) -> Exhibit:
@@ -100,7 +100,7 @@ class Run:
             return self.system.exhibit(self, example)
         if beside.name != self.name or "beside" not in signature(self.system.exhibit).parameters:
             raise ValueError(
-                f"beside={beside.folder.path}: a run of {self.name} can't be looked at beside a run of {beside.name}"
+                f"beside={beside.folder.path}: a run of {self.name} can't be shown beside a run of {beside.name}"
             )
         return self.system.exhibit(self, example, beside)
 
@@ -219,7 +219,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
 def _trainable(name: str) -> ModuleType:
     system = systems.get(name)
     if not hasattr(system, "measure"):
-        raise ValueError(f"{name} has nothing to train: look at it with `mirada {name}`")
+        raise ValueError(f"{name} has nothing to train: see it with `mirada {name}`")
     return system
 
 

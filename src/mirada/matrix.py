@@ -214,7 +214,7 @@ class AttentionMatrix:
         """The attention to those keys only that another mask shows too: a matrix of its own, rows with sum 1."""
         rule = as_mask(mask)
         if rule is None:
-            raise TypeError("mask must be a mask or a tensor: where to look, got None")
+            raise TypeError("mask must be a mask or a tensor, True where a query may attend, got None")
         rule = rule.fit(self._scores.leading, self._scores.queries, self._scores.keys, self.device)
         return self._of(replace(self._scores, mask=rule if self.mask is None else self.mask & rule))
 
@@ -238,7 +238,7 @@ class AttentionMatrix:
         """
         rule = as_mask(mask)
         if rule is None or rule.additive:
-            raise TypeError("mask must be boolean: where to look, not how much")
+            raise TypeError("mask must be boolean: True where a query may attend")
         inside = self.restrict(rule)._precise_normalisers()
         return share(inside, self._precise_normalisers()).to(self.dtype)
 

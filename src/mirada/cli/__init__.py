@@ -31,9 +31,9 @@ _COMMANDS = {
     "systems": ("mirada.cli.systems:systems", "List the five systems."),
     "train": ("mirada.cli.train:app", "Train a system and keep the run in a folder."),
     "evaluate": ("mirada.cli.runs:evaluate", "Measure a run again."),
-    "predict": ("mirada.cli.runs:predict", "Ask a run about inputs, and see where it looks."),
+    "predict": ("mirada.cli.runs:predict", "Give a run some inputs, and see what it answers and attends to."),
     "plot": ("mirada.cli.runs:plot", "Draw the pictures of a run, or compare several."),
-    "view": ("mirada.cli.view:view", "Look into a run's attention, in a live page."),
+    "view": ("mirada.cli.view:view", "Show a run's attention in a live page."),
     "look": ("mirada.cli.look:look", "Open a transformers model and see what it attends to."),
     "walkthrough": ("mirada.cli.walkthrough:walkthrough", "Show attention and its masks step by step."),
 }

@@ -37,7 +37,7 @@ def predict(
     /,
     *inputs: Annotated[str, Parameter(help="What to ask about, as the system takes it.", allow_leading_hyphen=True)],
 ) -> None:
-    """Ask a run about inputs, and see where it looks."""
+    """Give a run some inputs, and see what it answers and attends to."""
     if not is_launched_first():
         return
     asked = experiment.load(run)

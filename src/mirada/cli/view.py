@@ -24,7 +24,7 @@ def view(
     save: Annotated[Path | None, Parameter(help="Write a page that needs no server, and stop.")] = None,
     browser: Annotated[bool, Parameter(help="Open the page in a browser.")] = True,
 ) -> None:
-    """Look into the attention of a run, in a page that is served on this machine until Ctrl-C."""
+    """Show the attention of a run, in a page that is served on this machine until Ctrl-C."""
     page = look(_shown(run, example, beside))
     if save is not None:
         print(page.save(save))

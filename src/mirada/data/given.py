@@ -98,7 +98,7 @@ def _picture(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a size: it is looked at here
+            warnings.simplefilter("ignore")  # of a size: it is checked here
             # These two formats and no other that Pillow knows: some start programs, others unpack without end.
             image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
             if sorted(image.size) != sorted(size):  # before anything is decoded

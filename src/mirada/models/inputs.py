@@ -144,7 +144,7 @@ def _text_and_image(opened: OpenModel, text: str, source: Any, chat: bool) -> Pr
     found = images.placeholders(opened.config, tensor[0])
     if found is None or found[1] != inner.count:
         raise ValueError(
-            f"{opened.title}: the text has no room for the image ({marker[1]!r} makes no token of its own)"
+            f"{opened.title}: the text has no place for the image ({marker[1]!r} makes no token of its own)"
         )
     inputs = {"input_ids": tensor, "attention_mask": torch.ones_like(tensor)} | pictured
     inputs["mm_token_type_ids"] = (tensor == ids[found[0]]).long()

@@ -47,7 +47,7 @@ _KEPT = 8
 
 @dataclass(frozen=True, eq=False)
 class Beginning:
-    """What a page begins with, as it was looked at."""
+    """What a page begins with, as it was recorded."""
 
     start: Prepared
     """The input, before anything was written after it."""

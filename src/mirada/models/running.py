@@ -109,7 +109,7 @@ def _map(matrix: AttentionMatrix) -> Tensor:
 
 
 def kept_whole(opened: OpenModel, prepared: Prepared) -> bool:
-    """Whether the queries, keys and values of all layers fit into the free memory with room to spare."""
+    """Whether the queries, keys and values of all layers fit into the free memory with some to spare."""
     return needed(opened, prepared) < _SHARE * free_memory(opened.device)
 
 

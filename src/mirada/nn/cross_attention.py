@@ -89,7 +89,7 @@ class CrossAttention(nn.Module):
     def forward(
         self, query: Tensor, memory: Memory, mask: Mask | Tensor | None = None, *, need_weights: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """The context of every query, and with `need_weights` where it looked."""
+        """The context of every query, and with `need_weights` the weights."""
         expect("query", query, self.query_dim)
         query = self.query(query)  # (..., L, E)
         if self.score == "additive":

@@ -7,7 +7,7 @@ from torch.nn.functional import linear
 
 from mirada.masks import Mask
 from mirada.nn.arguments import expect, positive
-from mirada.nn.projections import look, project
+from mirada.nn.projections import attend, project
 
 
 class WideMultiHeadAttention(nn.Module):
@@ -86,7 +86,7 @@ class WideMultiHeadAttention(nn.Module):
         linears = self.query, self.key, self.value
         query, key, value = project(linears, query, key, value, masked=mask is not None)  # (N, L or S, H·E) each
         query, key, value = self._split(query), self._split(key), self._split(value)  # (N, H, L or S, E) each
-        context, weights = look(query, key, value, mask, need_weights)  # (N, H, L, E), (N, H, L, S)
+        context, weights = attend(query, key, value, mask, need_weights)  # (N, H, L, E), (N, H, L, S)
         return self.out(context.transpose(1, 2).flatten(2)), weights  # (N, L, E), (N, H, L, S)
 
     def _folded(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool) -> tuple[Tensor, Tensor | None]:
@@ -106,7 +106,7 @@ class WideMultiHeadAttention(nn.Module):
         ask, u = self._ask()  # (H·E, E), (H·E)
         say, c = self._say()  # (E, H·E), (E)
         asked = linear(query, ask, u).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, H, L, E)
-        context, weights = look(asked, key[:, None], value[:, None], None, need_weights)  # (N, H, L, E), (N, H, L, S)
+        context, weights = attend(asked, key[:, None], value[:, None], None, need_weights)  # (N, H, L, E), (N, H, L, S)
         context = context.transpose(1, 2).flatten(2)  # (N, L, H·E)
         return linear(context, say, c), weights  # (N, L, E), (N, H, L, S)
 

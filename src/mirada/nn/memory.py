@@ -1,4 +1,4 @@
-"""What is looked at, projected once and passed along."""
+"""Keys and values, projected once and passed along."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 from mirada.masks import Mask
 from mirada.nn import fast_path
 from mirada.nn.arguments import expect, positive
-from mirada.nn.projections import Linear, clean, look, project
+from mirada.nn.projections import Linear, attend, clean, project
 
 
 class MultiHeadAttention(nn.Module):
@@ -119,7 +119,7 @@ class MultiHeadAttention(nn.Module):
         else:
             query, key, value = project(self._linears(), query, key, value, masked=mask is not None)
             query, key, value = self._split(query), self._split(key), self._split(value)  # (N, H, L or S, E / H) each
-        context, weights = look(query, key, value, mask, need_weights, dropout_p)  # (N, H, L, E / H), (N, H, L, S)
+        context, weights = attend(query, key, value, mask, need_weights, dropout_p)  # (N, H, L, E / H), (N, H, L, S)
         output = linear(context.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)  # (N, L, E)
         return output if weights is None else (output, weights)
 

@@ -55,7 +55,7 @@ def set_aside(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.masked_fill(broken, 0.0), broken
 
 
-def look(
+def attend(
     query: Tensor, key: Tensor, value: Tensor, mask: Mask | Tensor | None, need_weights: bool, dropout_p: float = 0.0
 ) -> tuple[Tensor, Tensor | None]:
     """Attention as a pair always: the context, and the weights or None."""

@@ -9,7 +9,7 @@ from mirada.kernels import chebyshev
 from mirada.masks import Mask
 from mirada.matrix import attention
 from mirada.nn.arguments import expect, positive
-from mirada.nn.projections import look, project
+from mirada.nn.projections import attend, project
 
 
 class SelfAttention(nn.Module):
@@ -45,7 +45,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, mask: Mask | Tensor | None = None, *, need_weights: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """The context of every position, and with `need_weights` where it looked."""
+        """The context of every position, and with `need_weights` the weights."""
         expect("x", x, self.embed_dim)
         if self.embed_dim == 1 and mask is None and not need_weights and self.query.bias is None:
             return self._folded(x)
@@ -64,5 +64,5 @@ class SelfAttention(nn.Module):
         watched = has_torch_function_unary(x)  # attention can be seen, this can not
         context = None if watched else chebyshev.of_itself(x, stretch)  # (..., L, 1)
         if context is None:
-            context, _ = look(x * stretch, x, x, None, need_weights=False)
+            context, _ = attend(x * stretch, x, x, None, need_weights=False)
         return context * self.value.weight

@@ -120,7 +120,7 @@ def _frame(ax: Axes, points: np.ndarray, handles: list[Any]) -> None:
     low, high = shown.min(axis=0), shown.max(axis=0)
     middle, reach = (low + high) / 2, 0.72 * max((high - low).max(), 1e-9)
     ax.set(xlim=middle[0] + reach * np.array([-1, 1]), ylim=middle[1] + reach * np.array([-1, 1]), aspect="equal")
-    # Standing on the bottom of its place, so that the layout knows how much room the words need.
+    # Standing on the bottom of its place, so that the layout knows how much space the words need.
     ax.set_anchor("S")
     below = {"loc": "upper left", "bbox_to_anchor": (0, 0), "borderaxespad": 3.0, "frameon": False}
     ax.legend(handles=handles, fontsize=SMALL, labelcolor=INK, **below)

@@ -191,7 +191,7 @@ def _name(
 
 
 def _counted(count: int) -> list[int]:
-    """1 and some of the numbers up to `count`: all where there is room, else round ones."""
+    """1 and some of the numbers up to `count`: all where they fit, else round ones."""
     if count <= ROOMY:
         return list(range(1, count + 1))
     ticks = MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]).tick_values(0, count)

@@ -125,13 +125,13 @@ def over_image(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Lay the weights of one query over an image: the more orange, the more it is looked at.
+    """Lay the weights of one query over an image: the more orange, the more attention it gets.
 
     Args:
         image: (H, W), (1, H, W) or flat (H·W,) and square.
         weights: (S,) one weight for each patch in reading order, or for each pixel; the largest gets the full colour.
         patch: pixels a side of a patch; without it, what S asks for.
-        query: which patch looks: outlined in blue.
+        query: which patch attends: outlined in blue.
         ax: where to draw; without it, on a page of its own.
         title: a sentence above.
 
@@ -147,10 +147,10 @@ def over_image(
         1
     """
     picture = _picture(image)
-    looked = array(weights).astype(float).ravel()
-    patch = _side_of_patch(picture, len(looked), patch)
+    attended = array(weights).astype(float).ravel()
+    patch = _side_of_patch(picture, len(attended), patch)
     ax = axes_or_new(ax, 2.4, 2.6)
-    ax.imshow(_tinted(picture, looked, patch), interpolation="nearest")
+    ax.imshow(_tinted(picture, attended, patch), interpolation="nearest")
     if query is not None:
         _outline(ax, query, picture.shape[1] // patch, patch, 0, 0)
     bare(ax)
@@ -161,7 +161,7 @@ def over_image(
 def gaze(
     image: Any, weights: Any, *, patch: int | None = None, ax: Axes | None = None, title: str | None = None
 ) -> Axes:
-    """Draw where every patch looks: one small image for each, in the patch's place, with the patch outlined.
+    """Draw what every patch attends to: one small image for each, in the patch's place, with the patch outlined.
 
     Args:
         image: (H, W), (1, H, W) or flat (H·W,) and square.
@@ -182,16 +182,16 @@ def gaze(
         4
     """
     picture = _picture(image)
-    looked = array(weights).astype(float)
-    if looked.ndim != 2 or looked.shape[0] != looked.shape[1]:
-        raise ValueError(f"weights must be (patches, patches) of one head, not of shape {looked.shape}")
-    patch = _side_of_patch(picture, len(looked), patch)
+    attended = array(weights).astype(float)
+    if attended.ndim != 2 or attended.shape[0] != attended.shape[1]:
+        raise ValueError(f"weights must be (patches, patches) of one head, not of shape {attended.shape}")
+    patch = _side_of_patch(picture, len(attended), patch)
     high, wide = picture.shape[0] // patch, picture.shape[1] // patch
     gap = max(2, round(min(picture.shape) / 7))
-    thumbs = np.stack([_tinted(picture, row, patch) for row in looked]).reshape(high, wide, *picture.shape, 3)
+    thumbs = np.stack([_tinted(picture, row, patch) for row in attended]).reshape(high, wide, *picture.shape, 3)
     ax = axes_or_new(ax, 4.2, 4.4)
     ax.imshow(_mosaic(thumbs, gap), interpolation="nearest")
-    for query in range(len(looked)):
+    for query in range(len(attended)):
         top, left = (place * (side + gap) for place, side in zip(divmod(query, wide), picture.shape, strict=True))
         _outline(ax, query, wide, patch, left, top)
     bare(ax)
@@ -200,7 +200,7 @@ def gaze(
 
 
 def gazes(image: Any, weights: Any, *, patch: int | None = None, title: str | None = None) -> Figure:
-    """Draw where every patch looks, head by head: a `gaze` for each.
+    """Draw what every patch attends to, head by head: a `gaze` for each.
 
     Args:
         image: (H, W), (1, H, W) or flat (H·W,) and square.
@@ -219,15 +219,15 @@ def gazes(image: Any, weights: Any, *, patch: int | None = None, title: str | No
         >>> len(gazes([[0, 1], [1, 0]], np.full((3, 4, 4), 0.25)).axes)
         3
     """
-    looked = array(weights)
-    if looked.ndim != 3:
-        raise ValueError(f"weights must be (heads, patches, patches), not of shape {looked.shape}")
-    columns = min(len(looked), 4)
-    rows = math.ceil(len(looked) / columns)
+    attended = array(weights)
+    if attended.ndim != 3:
+        raise ValueError(f"weights must be (heads, patches, patches), not of shape {attended.shape}")
+    columns = min(len(attended), 4)
+    rows = math.ceil(len(attended) / columns)
     page, axes = panels(rows, columns, width=2.5, height=2.7, title=title)
-    for ax in axes[len(looked) :]:
+    for ax in axes[len(attended) :]:
         bare(ax)
-    for head, (ax, of_head) in enumerate(zip(axes, looked, strict=False), start=1):
+    for head, (ax, of_head) in enumerate(zip(axes, attended, strict=False), start=1):
         gaze(image, of_head, patch=patch, ax=ax, title=f"head {head}")
     return page
 
@@ -296,10 +296,10 @@ def _side_of_patch(picture: np.ndarray, count: int, patch: int | None) -> int:
     return side
 
 
-def _tinted(picture: np.ndarray, looked: np.ndarray, patch: int) -> np.ndarray:
+def _tinted(picture: np.ndarray, attended: np.ndarray, patch: int) -> np.ndarray:
     """Dye the paper under the ink: as a marker pen does, colour multiplies what is there."""
-    most = np.nanmax(looked, initial=0.0)
-    strength = np.nan_to_num(looked / most) if most > 0 else np.zeros_like(looked)
+    most = np.nanmax(attended, initial=0.0)
+    strength = np.nan_to_num(attended / most) if most > 0 else np.zeros_like(attended)
     per_pixel = np.kron(
         strength.reshape(picture.shape[0] // patch, picture.shape[1] // patch), np.ones((patch, patch))
     )  # (H, W)

@@ -1,4 +1,4 @@
-"""One look for every picture: ink, colours, the colour map, pages, and how a page reaches the disk."""
+"""One style for every picture: ink, colours, the colour map, pages, and how a page reaches the disk."""
 
 from __future__ import annotations
 

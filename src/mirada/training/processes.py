@@ -188,7 +188,7 @@ def learner(model: nn.Module, measure: Measure, place: torch.device) -> Measured
     over_share = measured(model, measure, place)
     if count() == 1:
         return over_share
-    # A layer may be there only for some variants of a model, so DDP has to look for parameters without a gradient.
+    # A layer may be there only for some variants of a model, so DDP has to search for parameters without a gradient.
     return DistributedDataParallel(_Forward(model, over_share), find_unused_parameters=True)
 
 
@@ -198,7 +198,7 @@ class _Forward(nn.Module):
     def __init__(self, model: nn.Module, over_share: Measured) -> None:
         super().__init__()
         self.model, self.over_share = model, over_share
-        # DDP grumbles when it looks for parameters without a gradient and finds none. This one it always finds.
+        # DDP warns when it searches for parameters without a gradient and finds none. This one it always finds.
         self.unused = nn.Parameter(next(model.parameters()).new_zeros(()))
 
     def forward(self, batch: Batch) -> Sums:

@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-# Seconds between two looks at the metrics: each waits for the device and draws, which a step has no time for.
+# Seconds between two readings of the metrics: each waits for the device and draws, which a step has no time for.
 _PAUSE = 0.2
 
 

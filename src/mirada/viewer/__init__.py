@@ -1,4 +1,4 @@
-"""The interactive view: a page in which attention is looked at, from the whole model to one product q · k."""
+"""The interactive view: a page that shows attention, from the whole model to one product q · k."""
 
 from __future__ import annotations
 

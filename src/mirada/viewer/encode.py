@@ -71,15 +71,15 @@ def _candidates(layer: Layer, budget: float) -> Iterator[Carried]:
     parts = _parts(layer.matrix)
     mask = _mask(layer.matrix)
     if mask is not None:
-        room = budget - mask.size
+        left = budget - mask.size
         choices = [(bits, True) for bits in (_FLOAT, 16)] if layer.value is not None else []
         choices += [(_FLOAT, False)]
         counts = sum(part.numel() for part in parts.values())
-        fitting = min(16, int(8 * room / max(counts, 1)))
+        fitting = min(16, int(8 * left / max(counts, 1)))
         choices += [(fitting, False)] if fitting >= 9 else []
         for bits, with_value in choices:
             tensors = parts | ({"value": layer.value} if with_value and layer.value is not None else {})
-            if sum(part.numel() for part in tensors.values()) * bits / 8 <= room:
+            if sum(part.numel() for part in tensors.values()) * bits / 8 <= left:
                 yield _vectors(layer.matrix, tensors, bits, mask)
     yield from _weights(layer, budget)
 
@@ -229,7 +229,7 @@ def _from_afar(layer: Layer, budget: float) -> Carried:
     queries, keys = layer.size
     for side in (2048, 1024, 512, 256, 128, 64, 32, 16):
         cell = pyramid.finest(queries, keys, side)
-        # What takes eight times the room before compression will hardly fit after it.
+        # What takes eight times the memory before compression will hardly fit after it.
         if layer.heads * pyramid.cells(queries, cell) * pyramid.cells(keys, cell) > 8 * budget:
             continue
         made = _level(layer, cell)

@@ -1,4 +1,4 @@
-"""An image that a model has looked at, and the grid of its patches."""
+"""An image that a model has attended to, and the grid of its patches."""
 
 from __future__ import annotations
 

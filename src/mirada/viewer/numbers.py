@@ -31,7 +31,7 @@ class Measures:
     previous: Tensor
     """Mean weight of the key just before the query's own; 0 where there is none."""
     concentration: Tensor
-    """How unevenly the keys are looked at: 0 all alike, 1 one key gets all."""
+    """How unevenly the keys are attended to: 0 all alike, 1 one key gets all."""
 
 
 def edges(matrix: Matrix) -> Edges:

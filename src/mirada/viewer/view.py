@@ -30,7 +30,7 @@ _TAGS, _MEASURES = 3000, 100  # bytes a layer and a head: a little more than wha
 
 
 class View:
-    """What has been looked at, ready to be looked into; made by `mirada.view`."""
+    """What has been recorded, ready to be seen; made by `mirada.view`."""
 
     def __init__(self, shown: Scene, height: int = 680, trials: Mapping[str, Trial] | None = None) -> None:
         self.scene = shown
@@ -73,10 +73,10 @@ class View:
     def _page(self, budget: float, opens: Mapping[str, Any] | None) -> str:
         bare = about(self.scene, [describe(layer) for layer in self.scene.layers])
         needed = page.length_without(bare) + sum(_TAGS + _MEASURES * layer.heads for layer in self.scene.layers)
-        room = budget * MEGABYTE - needed
-        if not room > 0:
+        left = budget * MEGABYTE - needed
+        if not left > 0:
             raise ValueError(f"budget={budget} MB is too small, the bare page takes {needed / MEGABYTE:.2f}")
-        text = page.saved(prepare(self.scene, room / _OVERHEAD), opens)
+        text = page.saved(prepare(self.scene, left / _OVERHEAD), opens)
         size = len(text.encode()) / MEGABYTE
         if size > budget:
             raise ValueError(f"budget={budget} MB is too small, {size:.2f} are needed for these heads seen from afar")
@@ -146,7 +146,7 @@ def view(
     measures: Mapping[str, Any] | None = None,
     compare: bool = False,
 ) -> View:
-    """Look into attention: heads, map, tokens, image, steps.
+    """Show attention: heads, map, tokens, image, steps.
 
     Args:
         what: an `AttentionMatrix` (..., heads, L, S), weights (..., heads, L, S) as a tensor, what `mirada.watch` has

@@ -62,6 +62,6 @@ def watch(
         TypeError: a model that is no ``torch.nn.Module``.
 
     Warns:
-        UnseenAttention: at the end, where a module that looks like attention ran and wasn't seen, with the way out.
+        UnseenAttention: at the end, where a module that seems to be an attention ran and wasn't seen, with the way out.
     """
     return Watch(model, keep=keep, ask=ask, layers=layers, heads=heads, device=device, edit=edit)

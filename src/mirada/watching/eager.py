@@ -91,7 +91,7 @@ class Eager:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._notes = Notes()
-        #: Empty while nothing is followed, so that no step need be looked at.
+        #: Empty while nothing is followed, so that no step need be followed.
         self.notes = self._notes.of
         self.beginnings = frozenset((*_PRODUCTS, *_SOFTMAX, "exp", "mul", "view", "reshape", "flatten"))
 

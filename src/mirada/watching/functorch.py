@@ -85,13 +85,13 @@ def _unwrapped(tensor: Tensor) -> tuple[Tensor, dict[int, int], list[int]]:
 
 
 def _refused(tensor: Tensor) -> bool:
-    """False for a plain tensor; a stand-in, known by having no memory of its own, can't be looked into."""
+    """False for a plain tensor; a stand-in, known by having no memory of its own, can't be read."""
     try:
         tensor.data_ptr()
     except RuntimeError:
         raise RuntimeError(
-            f"torch {torch.__version__} lacks the names by which vmap and other torch.func transforms can be looked "
-            "into: watch the model called plainly"
+            f"torch {torch.__version__} lacks the names by which vmap and other torch.func transforms are "
+            "followed: watch the model called plainly"
         ) from None
     return False
 

@@ -19,7 +19,7 @@ _MOST = 40  # calls in a table: a long generation has thousands
 
 
 class UnseenAttention(UserWarning):
-    """A module that looks like attention ran in a watched block, and its attention was not seen."""
+    """A module that seems to be an attention ran in a watched block, and its attention was not seen."""
 
 
 def table(records: Records) -> str:
