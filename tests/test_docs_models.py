@@ -41,3 +41,23 @@ def test_attention_removes_the_bottleneck_in_the_fifth_lesson(site):
     (never,) = numbers(r"never forced (0\.\d+)", lesson)
     (half,) = numbers(r"met both (0\.\d+)", lesson)
     assert half < min(always, never)
+
+
+def test_each_part_of_the_transformer_is_needed_as_the_sixth_lesson_says(site):
+    lesson = words(site, "lessons/6-a-whole-transformer.html")
+    (whole,) = numbers(r"The transformer reaches (0\.\d+) in use", lesson)
+    leak, leak_in_use = numbers(r"With teacher forcing the error is (0\.\d+), less .*? the error is (0\.\d+)", lesson)
+    (no_positions,) = numbers(r"The error stays at (0\.\d+)", lesson)
+    zeros, zeros_without = numbers(r"needs the positions: (0\.\d+) with them, and (0\.\d+) without", lesson)
+    assert max(whole, no_positions, zeros) < 0.013
+    assert leak < 0.01
+    assert leak_in_use > 0.05
+    assert zeros_without > 0.2
+
+
+@pytest.mark.smollm2
+def test_ablating_the_strongest_induction_head_ends_the_copying(site):
+    lesson = words(site, "lessons/6-a-whole-transformer.html")
+    before, after = numbers(r"Without head 18\.6 alone, the loss rises from (\d\.\d+) to (\d\.\d+) nats", lesson)
+    assert before == pytest.approx(2.84, abs=0.01)
+    assert after == pytest.approx(5.18, abs=0.01)

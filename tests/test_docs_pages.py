@@ -34,6 +34,7 @@ PAGES = [
     "before-attention.html",
     "lessons/1-five-rows.html",
     "lessons/5-remembering-a-square.html",
+    "lessons/6-a-whole-transformer.html",
 ]
 
 
