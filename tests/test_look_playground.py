@@ -71,10 +71,11 @@ def test_heads_off_and_edges_cut_equal_the_same_edits_in_python(views):
         assert {int(before.argmax()), int(after.argmax())} <= set(found["ids"])
         with torch.no_grad(), mirada.watch(view.opened.model, edit=edit) as records:
             view.opened.model(**view.prepared.inputs)
-        row = np.frombuffer(
-            view.answers().answer("row", {"layer": 1, "head": 1, "query": 11, "version": answer["version"]}), "<f4"
-        )
-        np.testing.assert_allclose(row, records[1].matrix.to_dense()[0, 1, 11], atol=1e-5)
+        assert answer["about"]["compared"] == ("before", "after")
+        for layer, of in ((1 + len(records), records), (1, view.records)):
+            asked = {"layer": layer, "head": 1, "query": 11, "version": answer["version"]}
+            row = np.frombuffer(view.answers().answer("row", asked), "<f4")
+            np.testing.assert_allclose(row, of[1].matrix.to_dense()[0, 1, 11], atol=1e-5)
 
 
 def test_what_is_written_equals_generate(views):
@@ -133,6 +134,26 @@ def test_two_texts_are_compared(views):
     assert found["probabilities"] == pytest.approx(distribution(view, edit)[found["ids"]].tolist(), abs=1e-5)
     with pytest.raises(ValueError, match="beside"):
         tried(view, beside="the dog")
+
+
+def test_maps_of_two_texts_of_equal_length_are_compared(views):
+    view = views("Llama")
+    text, other = "the cat sat on a mat", "the dog ran on a mat"
+    pair = mirada.look(view.opened, text, compare=other)
+    assert pair.scene.compared == (other, text)
+    counted = len(mirada.look(view.opened, other).prepared.text), len(pair.prepared.text)
+    assert counted[0] == counted[1]
+    for given in ({"beside": {"text": other}}, {"beside": {"text": other}, "off": [[1, 1]]}):
+        about = tried(view, text=text, **given)["about"]
+        assert about["compared"] == (other, text)
+        assert len(about["layers"]) == 2 * len(view.records)
+    words = [about["words"][about["layers"][n]["query_words"]] for n in (0, len(view.records))]
+    assert "".join(words[0]).replace(" ", "") != "".join(words[1]).replace(" ", "")
+    unlike = tried(view, text=text, beside={"text": other + " again"})
+    assert unlike["about"]["compared"] is None
+    assert "tokens: maps are compared of texts of equal length" in unlike["says"]
+    with pytest.raises(ValueError, match=r"compare: .* has .* tokens, .* maps are compared of texts of equal length"):
+        mirada.look(view.opened, text, compare=other + " again")
 
 
 def test_masks_classes_images_and_sound_have_it_too(views, tmp_path):
@@ -276,6 +297,10 @@ def test_the_page_follows_what_is_typed_written_and_switched_off(browser, views)
         off = tried(view, text="the cat sat on <b>", off=[[1, 2]])["predictions"][0]
         share = f"{100 * off['before'][0]:.1f} % → {100 * off['probabilities'][0]:.1f} %"
         assert page.locator(".answer .figure").first.text_content() == share
+        page.get_by_role("tab", name="Compare").click()
+        page.get_by_text(": before ").wait_for()
+        assert page.get_by_role("button", name="after", exact=True).get_attribute("aria-pressed") == "true"
+        page.get_by_role("tab", name="Map").click()
         page.get_by_role("button", name="layer 1: switch all of it").or_(
             page.locator(".switch-layer").nth(1)
         ).first.click()

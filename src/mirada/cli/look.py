@@ -25,6 +25,7 @@ def look(
     chat: Annotated[
         bool, Parameter(help="The text is what a user says: apply the chat template.", negative="")
     ] = False,
+    compare: Annotated[str | None, Parameter(help="Another text of as many tokens, to be compared with.")] = None,
     generate: Annotated[int | None, Parameter(help="Write so many tokens first.")] = None,
     layers: Annotated[list[str] | None, Parameter(help="Blocks by number, or modules by name.")] = None,
     heads: Annotated[list[int] | None, Parameter(help="Heads by number.")] = None,
@@ -46,6 +47,7 @@ def look(
         _text(given, file),
         image=image,
         chat=chat,
+        compare=compare,
         generate=generate,
         layers=None if layers is None else [int(one) if one.isdecimal() else one for one in layers],
         heads=heads,

@@ -13,13 +13,14 @@ from mirada.interventions import Edit
 from mirada.models import running
 from mirada.models.inputs import Prepared, prepare
 from mirada.models.opening import OpenModel, open_model, with_readers
-from mirada.models.playground import NAME, Beginning, Playground
-from mirada.models.predictions import Prediction, predictions
+from mirada.models.playground import NAME, Beginning, Playground, Ran, called
+from mirada.models.predictions import Prediction, predictions, scores
 from mirada.models.running import Keep
 from mirada.models.scenes import scene_of
 from mirada.models.sides import sides
 from mirada.models.strongest import Head, measured, short, strongest
 from mirada.viewer import View
+from mirada.viewer.compare import joined
 from mirada.viewer.queries import Answers
 
 DECODED = 20
@@ -37,7 +38,12 @@ class ModelView(View):
         **watched: Any,
     ) -> None:
         prepared, records, output = beginning.prepared, beginning.records, beginning.output
-        super().__init__(scene_of(records, prepared, title=opened.title, notes=tuple(notes)))
+        shown = scene_of(records, prepared, title=opened.title, notes=tuple(notes))
+        if beginning.beside is not None:
+            beside, name = beginning.beside, called(beginning.text)
+            other = scene_of(beside.records, beside.prepared, title=opened.title)
+            shown = joined({beside.name if beside.name != name else "compared": other, name: shown})
+        super().__init__(shown)
         self._live = Playground(opened, beginning, self.scene, **watched)
         self.trials = {NAME: self._live.trial()}
         self.opened = opened
@@ -72,6 +78,7 @@ def look(
     image: Any = None,
     sound: Any = None,
     chat: bool = False,
+    compare: str | None = None,
     generate: int | None = None,
     layers: Any = None,
     heads: Any = None,
@@ -91,6 +98,7 @@ def look(
         image: beside the text, for a model that takes both.
         sound: beside the text, for a model that takes both.
         chat: the text is what a user says; the tokenizer's chat template goes around it.
+        compare: another text of as many tokens: its maps are shown beside those of the text, with what changes from it.
         generate: so many tokens are written after the text first, the most probable each time. 0 if left out; 20 for a
             decoder beside an encoder.
         layers: as of `mirada.watch`.
@@ -107,7 +115,7 @@ def look(
 
     Raises:
         ValueError: no such model, pickled weights, a model that needs its own code, no tokenizer, a text of 0 tokens,
-            no image, an input that the model doesn't take.
+            no image, an input that the model doesn't take, texts of different lengths to be compared.
         RuntimeError: the extra `models` (transformers) is missing.
     """
     opened = _opened(model, tokenizer, device=device, dtype=dtype, revision=revision)
@@ -126,8 +134,28 @@ def look(
     records, output = running.run(opened, prepared, keep=keep, layers=layers, heads=heads, edit=edit)
     text = inputs if isinstance(inputs, str) and prepared.text is not None and prepared.image is None else None
     edits = (edit,) if isinstance(edit, Edit) else tuple(edit)
-    beginning = Beginning(start, prepared, records, output, text, chat, edits)
+    beside = None
+    if compare is not None:
+        other = _counterpart(opened, start, text, compare, chat)
+        other = running.extended(opened, other, count)
+        ran = running.run(opened, other, keep=keep, layers=layers, heads=heads, edit=edit)
+        beside = Ran(called(compare), other, ran[0], scores(opened, other, ran[1]), compare)
+    beginning = Beginning(start, prepared, records, output, text, chat, edits, beside)
     return ModelView(opened, beginning, notes, layers=layers, heads=heads)
+
+
+def _counterpart(opened: OpenModel, start: Prepared, text: str | None, compare: str, chat: bool) -> Prepared:
+    """The inputs of the text that is compared with; it has as many tokens."""
+    if text is None or start.text is None:
+        raise ValueError("compare: texts are compared, and the input is not one")
+    other = prepare(opened, compare, chat=chat)
+    assert other.text is not None
+    if len(start.text) != len(other.text):
+        raise ValueError(
+            f"compare: {called(compare)!r} has {len(other.text)} tokens, {called(text)!r} has {len(start.text)}: "
+            "maps are compared of texts of equal length"
+        )
+    return other
 
 
 def _opened(model: Any, tokenizer: Any, **where: Any) -> OpenModel:

@@ -6,7 +6,7 @@ The page sends an object with ``do``:
 do              what it sends                                                   what it gets
 ==============  ==============================================================  =====================================
 ``run``         ``text``, ``chat``, ``written`` (token ids), ``off`` ([layer,   ``version``, ``about`` (the scene),
-                head] pairs), ``cut`` ([query, key] pairs), ``temperature``,    ``predictions``, ``written`` (pieces),
+                head] pairs), ``cut`` ([query, key] pairs), ``temperature``,    ``says``, ``predictions``, ``written``,
                 ``top``, ``tab``, ``turn``, ``beside``: another text, or null   ``next``: a token drawn among the top
 ``importance``  ``text``, ``chat``, ``written``, ``off``, ``cut``               ``values``: for each layer its heads
 ``effect``      the same, and ``layer``                                         ``values``: for each head of the layer
@@ -18,7 +18,7 @@ Numbers of a scene are asked with its ``version``; the latest few scenes are kep
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -35,6 +35,7 @@ from mirada.models.opening import OpenModel
 from mirada.models.predictions import named, piece, scores
 from mirada.models.requests import MOST_TOKENS, Request, integer, read
 from mirada.models.scenes import scene_of
+from mirada.viewer.compare import joined
 from mirada.viewer.playground import Trial
 from mirada.viewer.queries import Answers
 from mirada.viewer.scene import Scene
@@ -43,6 +44,18 @@ from mirada.watching import Records, watch
 NAME = "language"
 _KEPT = 8
 """Scenes whose numbers can still be asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """One forward pass."""
+
+    name: str
+    prepared: Prepared
+    records: Records
+    found: dict[str, Tensor]
+    """The logits of what is predicted."""
+    text: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +72,8 @@ class Beginning:
     chat: bool
     edits: tuple[Edit, ...]
     """Hold for all that the page runs."""
+    beside: Ran | None = None
+    """Another text's pass, to be compared with."""
 
     @property
     def written(self) -> tuple[int, ...]:
@@ -79,22 +94,24 @@ class Playground(Answers):
         self._model, self._book = Lock(), Lock()
         self._latest: OrderedDict[str, int] = OrderedDict()
         self._count = 0
-        self._before: tuple[Any, dict[str, Tensor]] | None = None
+        self._before: tuple[Any, Ran] | None = None
 
     def trial(self) -> Trial:
         """What the page is offered."""
         begun = self._begun
         first = Request(begun.text, begun.chat, begun.written, (), (), 1.0, 6, "", 0)
         found = {what: row.detach() for what, row in scores(self._opened, begun.prepared, begun.output).items()}
-        self._before = (_of_text(first), found)
+        self._before = (_of_text(first), Ran("before", begun.prepared, begun.records, found))
+        other = begun.beside
         shown = {
-            "first": self._answered(found, None, first),
+            "first": self._answered(found, None if other is None else other.found, first),
             "text": begun.text,
             "chat": bool(getattr(self._opened.tokenizer, "chat_template", None)),
             "chatting": begun.chat,
             "written": list(begun.written),
             "mask": getattr(self._opened.tokenizer, "mask_token", None),
             "generates": self._opened.generates or self._opened.decodes,
+            "beside": None if other is None else {"text": other.text, "chat": begun.chat, "written": []},
             "heads": [shape[-3] if len(shape) > 2 else 1 for *_, shape in self._layers],
         }
         return Trial(NAME, self.tried, shown)
@@ -143,16 +160,38 @@ class Playground(Answers):
                 raise ValueError("a later text of this page came meanwhile")
             prepared = self._prepared(request)
             switched = bool(request.off or request.cut)
-            before = self._unedited(request, prepared) if switched else None
-            if request.beside is not None:
-                before = self._of_another(request)
-            records, output = running.run(self._opened, prepared, edit=self._edits(request), **self._watched)
-            found = scores(self._opened, prepared, output)
+            other = self._of_another(request) if request.beside else None
+            if other is None and switched:
+                other = self._unedited(request, prepared)
+            name = "after" if request.beside is None else called(request.text)
+            now = self._ran(name, prepared, self._edits(request))
             if not switched:
-                self._before = (_of_text(request), found)
-        answers = Answers(scene_of(records, prepared, title=self._opened.title))
+                self._before = (_of_text(request), now)
+        shown, says = self._scene(now, other)
+        answers = Answers(shown)
         version = self._keep(answers)
-        return {"version": version, "about": answers.about(), **self._answered(found, before, request)}
+        before = None if other is None else other.found
+        answered = self._answered(now.found, before, request)
+        return {"version": version, "about": answers.about(), "says": says, **answered}
+
+    def _ran(self, name: str, prepared: Prepared, edits: Sequence[Edit]) -> Ran:
+        records, output = running.run(self._opened, prepared, edit=edits, **self._watched)
+        return Ran(name, prepared, records, scores(self._opened, prepared, output))
+
+    def _scene(self, now: Ran, other: Ran | None) -> tuple[Scene, str]:
+        """What is shown: one text, or two to be compared; and why two can't be."""
+        shown = scene_of(now.records, now.prepared, title=self._opened.title)
+        if other is None:
+            return shown, ""
+        counts = [len(ran.prepared.text) for ran in (other, now) if ran.prepared.text is not None]
+        if len(set(counts)) > 1:
+            return shown, f"{counts[0]} and {counts[1]} tokens: maps are compared of texts of equal length."
+        try:
+            beside = scene_of(other.records, other.prepared, title=self._opened.title)
+            name = other.name if other.name != now.name else "kept text"
+            return joined({name: beside, now.name: shown}), ""
+        except ValueError as error:
+            return shown, str(error)
 
     def _answered(self, found: dict[str, Tensor], before: dict[str, Tensor] | None, request: Request) -> dict[str, Any]:
         told = [self._told(what, row, before.get(what) if before else None, request) for what, row in found.items()]
@@ -230,21 +269,17 @@ class Playground(Answers):
         if unknown:
             raise ValueError(f"written: there is no token {unknown[0]}")
 
-    def _unedited(self, request: Request, prepared: Prepared) -> dict[str, Tensor]:
-        """The logits without any edit, found once for a text."""
+    def _unedited(self, request: Request, prepared: Prepared) -> Ran:
+        """The pass without what is switched off, found once for a text."""
         if self._before is None or self._before[0] != _of_text(request):
-            edits = self._begun.edits
-            _, output = running.run(self._opened, prepared, keep="statistics", edit=edits, ask=())
-            self._before = (_of_text(request), scores(self._opened, prepared, output))
-        return self._before[1]
+            self._before = (_of_text(request), self._ran("before", prepared, self._begun.edits))
+        return replace(self._before[1], name="before")
 
-    def _of_another(self, request: Request) -> dict[str, Tensor]:
-        """The logits of the text beside, with the same heads off."""
+    def _of_another(self, request: Request) -> Ran:
+        """The pass of the text beside, with the same heads off."""
         beside = request.beside
         assert beside is not None
-        prepared, edits = self._prepared(beside), self._edits(replace(request, cut=()))
-        _, output = running.run(self._opened, prepared, keep="statistics", edit=edits, ask=())
-        return scores(self._opened, prepared, output)
+        return self._ran(called(beside.text), self._prepared(beside), self._edits(replace(request, cut=())))
 
     def _edits(self, request: Request) -> list[Edit]:
         heads: dict[str, list[int]] = {}
@@ -294,6 +329,12 @@ def _of_tower(name: str, prepared: Prepared) -> bool:
     return (prepared.target is not None and "decoder" not in name) or (
         prepared.patches is not None and any(part in name for part in ("vision", "visual"))
     )
+
+
+def called(text: str | None) -> str:
+    """A text by its end, where two texts mostly differ."""
+    text = " ".join((text or "").split())
+    return f"…{text[-28:]}" if len(text) > 30 else text
 
 
 def _of_text(request: Request) -> Any:

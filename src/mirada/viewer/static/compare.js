@@ -17,10 +17,11 @@ class CompareView {
     const [first, second] = eye.sides();
     const changes = first.map((layer, n) => new DifferenceLayer(layer, second[n]));
     const [before, after] = eye.about.compared;
-    this.names = [before, after, `${after} − ${before}`];
+    const change = `${after} − ${before}`;
+    this.names = [before, after, change.length > 32 ? "second − first" : change];
     this.maps = [first, second, changes].map((layers, n) => this.map(layers, this.names[n]));
     this.readout = el("p", { class: "readout", role: "status" });
-    const [one, , change] = this.maps;
+    const [one, , third] = this.maps;
     const panels = this.maps.map((map, n) =>
       el(
         "div",
@@ -32,7 +33,7 @@ class CompareView {
     this.element = el(
       "div",
       { class: "view compare" },
-      el("div", { class: "bar" }, ...this.tools(), one.legend, change.legend),
+      el("div", { class: "bar" }, ...this.tools(), one.legend, third.legend),
       el("div", { class: "panels" }, ...panels),
       this.readout,
     );

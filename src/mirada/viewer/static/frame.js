@@ -96,7 +96,7 @@ class Eye {
       aria: { label: "Heads: click switches one on or off, double click or shift leaves it alone" },
     });
     this.tabs = this.tabList();
-    this.sideGroup = el("div", { class: "sides group", role: "group", aria: { label: "Which of the two is shown" } });
+    this.sideGroup = el("div", { class: "sides group", role: "group", aria: { label: "Which of two" } });
     this.chips.hidden = isSingle(about);
     this.frame = el(
       "section",

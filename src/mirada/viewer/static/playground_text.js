@@ -38,6 +38,8 @@ class Playground {
     this.tab = `${Date.now()}-${tabs++}`;
     this.element = el("aside", { class: "playground", aria: { label: "Playground" } }, ...this.parts());
     this.says("");
+    this.kept = about.beside;
+    this.nameKept();
     this.tell(about.first);
   }
 
@@ -104,7 +106,7 @@ class Playground {
       text === null
         ? null
         : button("Compare", () => this.keep(), {
-            title: "Keep this text; the probabilities of the next one are shown beside its own",
+            title: "Keep this text: maps and probabilities of the next one are shown beside its own",
           });
     this.reset = button("All heads on", () => this.switchAll());
     return [
@@ -184,8 +186,13 @@ class Playground {
   keep() {
     const { text, chat, written } = this.request();
     this.kept = this.kept ? null : { text, chat, written };
-    this.compare.textContent = this.kept ? `Compared with ${quoted(text, 12)} ×` : "Compare";
+    this.nameKept();
     this.run();
+  }
+
+  nameKept() {
+    if (this.compare)
+      this.compare.textContent = this.kept ? `Compared with ${quoted(this.kept.text, 12)} ×` : "Compare";
   }
 
   typed() {
@@ -206,8 +213,10 @@ class Playground {
   // --- what comes back ---
 
   show(found) {
-    const { about, version } = found;
-    this.says("");
+    const { about, version, says } = found;
+    this.says(says);
+    // Of two that are compared, the later one is what the other views go on showing.
+    if (about.compared && !this.eye.about.compared) this.eye.state.values.side = 1;
     this.answers.toggleAttribute("data-stale", false);
     this.eye.replace(about, liveLayers(about, this.asking(version)));
     this.tell(found);
