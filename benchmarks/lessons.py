@@ -47,6 +47,7 @@ def trained(name: str, recipe: training.Recipe, data: Any) -> Callable[[], None]
                 held_out=system.held_out(recipe, data),
                 measure=system.measure,
                 report=system.report,
+                metrics=system.METRICS,
                 folder=Folder(Path(folder) / "run"),
                 progress=False,
             )

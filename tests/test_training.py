@@ -157,7 +157,7 @@ def test_the_highest_accuracy_can_be_the_best_and_the_first_of_equals_is(tmp_pat
     def hits(sums: Sums) -> dict[str, float]:
         return {**report(sums), "accuracy": float(sums["loss"] > 0.5)}  # right when it is far from 3
 
-    model, folder = overshooting(tmp_path, best="accuracy", report=hits)
+    model, folder = overshooting(tmp_path, metrics={"loss": "falls", "accuracy": "rises"}, best="accuracy", report=hits)
     assert told(folder, "validation", "accuracy") == [1, 1, 0, 1, 1, 1]
     assert model.value.item() == pytest.approx(1, abs=0.01)
 
@@ -166,13 +166,25 @@ def test_the_lowest_bits_can_be_the_best(tmp_path: Path) -> None:
     def bits(sums: Sums) -> dict[str, float]:
         return {**report(sums), "bits": report(sums)["loss"] / math.log(2)}
 
-    model, _ = overshooting(tmp_path, best="bits", report=bits)
+    model, _ = overshooting(tmp_path, metrics={"loss": "falls", "bits": "falls"}, best="bits", report=bits)
     assert model.value.item() == pytest.approx(3, abs=0.01)
 
 
-def test_a_metric_of_unknown_direction_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"best='score'.*BEST.*loss, bits, accuracy"):
-        overshooting(tmp_path, best="score")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"best": "score"}, "best='score' is not among the metrics loss"),
+        ({"metrics": {"loss": "falls", "bits": "falls"}}, "report gives loss; the metrics named are loss, bits"),
+    ],
+)
+def test_metrics_that_are_not_reported_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        overshooting(tmp_path, **changes)
+
+
+def test_without_validation_there_is_no_best_epoch(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the splits test: 'validation' chooses"):
+        trained(tmp_path, held_out={"test": lambda: [(GOAL,)]})
 
 
 class Coin(Number):
@@ -287,6 +299,7 @@ def test_steps_must_tell_the_truth(tmp_path: Path, steps: int, words: str) -> No
         ("seed", -1),
         ("threads", 100_000),
         ("epochs", 10**12),
+        ("model_seed", 2**63),
     ],
 )
 def test_a_recipe_names_what_it_can_not_take(field: str, value: float) -> None:

@@ -90,7 +90,7 @@ def test_an_example_that_isnt_there(runs):
 
 def test_what_is_given_goes_before_what_the_run_brings(runs):
     view = mirada.view(runs("counting"), title="mine", labels=(["?"], list("abcdefghij")), trials={})
-    assert (view.scene.title, view.scene.layers[0].queries, view.trials) == ("mine", ["?"], {})
+    assert (view.scene.title, view.scene.layers[0].queries.labels, view.trials) == ("mine", ("?",), {})
 
 
 def test_a_run_without_weights(runs, tmp_path):

@@ -12,7 +12,6 @@ from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 from shlex import quote
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +19,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from mirada import __version__, systems
+from mirada.systems import System
 from mirada.training import loop as training
 from mirada.training import processes
 from mirada.training.run import Folder, Metrics, RunError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Run:
     """A trained system: its model with the weights of the best epoch, and all that belongs to it."""
 
-    system: ModuleType
+    system: System
     """The module that describes it."""
     settings: Any
     """What it was trained with."""
@@ -68,7 +68,7 @@ class Run:
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Measure every held-out and final split again; gives what is reported, by split."""
         system, place = self.system, processes.device(self.settings.device)
-        splits = system.held_out(self.settings, self.data) | system.final(self.settings, self.data)
+        splits = {**system.held_out(self.settings, self.data), **system.final(self.settings, self.data)}
         self.model.to(place)
         try:
             return {
@@ -96,13 +96,14 @@ class Run:
         Raises:
             ValueError: no such example, a model without attention, or two runs that can't be compared.
         """
+        exhibit: Any = self.system.exhibit
         if beside is None:
-            return self.system.exhibit(self, example)
-        if beside.name != self.name or "beside" not in signature(self.system.exhibit).parameters:
+            return exhibit(self, example)
+        if beside.name != self.name or "beside" not in signature(exhibit).parameters:
             raise ValueError(
                 f"beside={beside.folder.path}: a run of {self.name} can't be shown beside a run of {beside.name}"
             )
-        return self.system.exhibit(self, example, beside)
+        return exhibit(self, example, beside=beside)
 
 
 def train(
@@ -170,6 +171,7 @@ def _train(run: Run, model: nn.Module, resume: bool, progress: bool) -> None:
             final=system.final(run.settings, run.data),
             measure=system.measure,
             report=system.report,
+            metrics=system.METRICS,
             best=system.BEST,
             folder=run.folder,
             resume=resume,
@@ -216,9 +218,9 @@ def load(folder: str | os.PathLike[str]) -> Run:
     return run
 
 
-def _trainable(name: str) -> ModuleType:
-    system = systems.get(name)
-    if not hasattr(system, "measure"):
+def _trainable(name: str) -> System:
+    system = systems.trained(name)
+    if system is None:
         raise ValueError(f"{name} has nothing to train: see it with `mirada {name}`")
     return system
 
@@ -259,8 +261,8 @@ def _asked(name: str, folder: Folder, resume: bool, given: Mapping[str, Any]) ->
 
 
 def _drawn(run: Run) -> nn.Module:
-    # Where a lesson draws its model from another seed than its batches, its settings say so.
-    torch.manual_seed(getattr(run.settings, "model_seed", run.settings.seed))
+    settings = run.settings
+    torch.manual_seed(settings.seed if settings.model_seed is None else settings.model_seed)
     return run.system.build(run.settings, run.data)
 
 

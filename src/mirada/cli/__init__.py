@@ -17,7 +17,7 @@ from mirada.cli.complaints import complain
 
 app = App(
     name="mirada",
-    help="Attention you can look at: five small systems, and what they attend to.",
+    help="Attention you can look at: small systems to train, and what they attend to.",
     version=__version__,
     help_format="plaintext",
     result_action="return_value",
@@ -28,7 +28,7 @@ app = App(
 _COLUMNS = 20
 _COMMANDS = {
     "tour": ("mirada.cli.tour:tour", "Train the systems on embedded data and tell the story on one page."),
-    "systems": ("mirada.cli.systems:systems", "List the five systems."),
+    "systems": ("mirada.cli.systems:systems", "List the systems."),
     "train": ("mirada.cli.train:app", "Train a system and keep the run in a folder."),
     "evaluate": ("mirada.cli.runs:evaluate", "Measure a run again."),
     "predict": ("mirada.cli.runs:predict", "Give a run some inputs, and see what it answers and attends to."),

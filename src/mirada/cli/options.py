@@ -26,7 +26,7 @@ def spelt_out(command: Callable[..., Any], settings: type) -> Callable[..., Any]
 
 
 def _options(settings: type) -> Iterator[inspect.Parameter]:
-    hints, helps, homes = get_type_hints(settings, include_extras=True), _helps(settings), _homes(settings)
+    hints, helps, homes = get_type_hints(settings), _helps(settings), _homes(settings)
     for field in fields(settings):
         parameter = Parameter(help=helps.get(field.name), group=homes[field.name].__name__)
         yield inspect.Parameter(

@@ -6,7 +6,11 @@ from mirada import systems as lessons
 
 
 def systems() -> None:
-    """List the five systems."""
+    """List the systems."""
     width = max(map(len, lessons.names()))
     for name in lessons.names():
-        print(f"{name:{width}}  {lessons.get(name).SUMMARY}")
+        try:
+            text = lessons.get(name).SUMMARY
+        except ValueError as error:
+            text = str(error)
+        print(f"{name:{width}}  {text}")

@@ -52,7 +52,18 @@ def next_steps(run: experiment.Run) -> str:
     return "\n".join(f"  {command:{width}}  {what}" for command, what in shown)
 
 
+def _refusal(error: ValueError) -> Callable[..., Any]:
+    def refuse() -> None:
+        raise error
+
+    return refuse
+
+
 for _name in systems.names():
-    # walkthrough has nothing to train, and a command of its own
-    if hasattr(systems.get(_name), "measure"):
-        app.command(_command(_name), name=_name, help=systems.get(_name).SUMMARY)
+    try:
+        _system = systems.trained(_name)
+    except ValueError as _error:  # said when this one is asked for: the others are trained as ever
+        app.command(_refusal(_error), name=_name, help=str(_error))
+    else:
+        if _system is not None:  # walkthrough has nothing to train, and a command of its own
+            app.command(_command(_name), name=_name, help=_system.SUMMARY)

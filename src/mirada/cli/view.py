@@ -34,7 +34,7 @@ def view(
 
 def _shown(folder: Path, example: int, beside: Path | None) -> Exhibit:
     name = str(folder)
-    if name in systems.names() and not folder.exists() and not systems.is_trained(systems.get(name)):
+    if name in systems.names() and not folder.exists() and systems.trained(name) is None:
         return systems.get(name).exhibit()
     other = None if beside is None else experiment.load(beside)
     return experiment.load(folder).exhibit(example, other)

@@ -1,12 +1,17 @@
-"""The worked systems: each is one module here, found by its file name."""
+"""The worked systems: each is one module here, found by its file name and checked against `System`."""
 
 from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
 from types import ModuleType
+from typing import cast
 
+from mirada.systems._contract import System as System
+from mirada.systems._contract import check, is_trained
 from mirada.training.settings import did_you_mean
+
+__all__ = ["System", "get", "names", "trained"]
 
 # The order in which the lessons build on each other; any other system follows by its name.
 _LESSONS = ("walkthrough", "counting", "pixels", "patches", "squares")
@@ -26,7 +31,7 @@ def get(name: str) -> ModuleType:
     """The module of a system.
 
     Raises:
-        ValueError: no system has that name.
+        ValueError: no system has that name, or its module can't be imported, or lacks what `System` has.
 
     >>> get("sqares")
     Traceback (most recent call last):
@@ -35,9 +40,19 @@ def get(name: str) -> ModuleType:
     """
     if name not in names():
         raise ValueError(f"no system is called {name!r}{did_you_mean(str(name), names())}")
-    return import_module(f"{__name__}.{name}")
+    try:
+        module = import_module(f"{__name__}.{name}")
+    except Exception as error:  # whatever a stranger's module raises
+        raise ValueError(f"system {name!r} is refused: {type(error).__name__}: {error}") from error
+    check(module)
+    return module
 
 
-def is_trained(system: ModuleType) -> bool:
-    """Whether there is something to train in a system."""
-    return hasattr(system, "measure")
+def trained(name: str) -> System | None:
+    """The system of that name, or None where there is nothing to train in it: the walkthrough.
+
+    Raises:
+        ValueError: as `get`.
+    """
+    module = get(name)
+    return cast(System, module) if is_trained(module) else None

@@ -12,9 +12,9 @@ moves by more than a half. Six other draws answer as well, with shares from 53 %
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Generator, Tensor, nn
@@ -25,7 +25,8 @@ from mirada.data.batches import Batch, in_order
 from mirada.data.counts import generate
 from mirada.nn import QueryAttention
 from mirada.plots.style import FAINT, RED, quiet
-from mirada.training.loop import Recipe, Sums
+from mirada.training.loop import Direction, Recipe, Seed, Sums
+from mirada.training.settings import Between
 from mirada.viewer import Exhibit, picked
 from mirada.viewer.playground import digits as typed_digits
 from mirada.watching import watch
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
     from mirada.experiment import Run
 
 SUMMARY = "One learned query that finds the digits that matter: more 2s than 4s?"
+METRICS: Mapping[str, Direction] = {"loss": "falls", "accuracy": "rises"}
 BEST = "loss"
 
 DIGITS, LENGTH, WIDTH, HIDDEN = 10, 10, 5, 200
+_DRAWN = 10**7  # sequences: 0.8 GB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +55,20 @@ class Settings(Recipe):
     """Adam's learning rate; the peak of a one-cycle schedule."""
     threads: int | None = 1
     """CPU threads to compute with: more than one only get into each other's way here."""
-    model_seed: int = 0
+    model_seed: Seed | None = 0
     """Where the model's first weights are drawn from."""
-    steps_per_epoch: int = 500
+    steps_per_epoch: Annotated[int, Between(1, 100_000)] = 500
     """Steps in a round."""
-    batch_size: int = 500
+    batch_size: Annotated[int, Between(1, 10_000)] = 500
     """Sequences in a step, fresh ones every time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("steps_per_epoch", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: at least 1 is needed")
+        if self.steps_per_epoch * self.batch_size > _DRAWN:
+            raise ValueError(
+                f"steps_per_epoch={self.steps_per_epoch}, batch_size={self.batch_size}: an epoch is drawn at once, "
+                f"at most {_DRAWN:,} sequences"
+            )
 
 
 # --- data ---

@@ -18,11 +18,11 @@ thirteenth of the parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -34,7 +34,8 @@ from mirada.data.images import Images, Name, load_images
 from mirada.matrix import attention
 from mirada.nn import MultiHeadAttention, WideMultiHeadAttention
 from mirada.systems._asked import asked_images, share_bars, verdicts
-from mirada.training.loop import Recipe, Sums
+from mirada.training.loop import Direction, Recipe, Sums
+from mirada.training.settings import Between
 from mirada.viewer import Exhibit, picked
 from mirada.viewer.playground import Trial, drawing
 from mirada.watching import watch
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from mirada.experiment import Run
 
 SUMMARY = "Multi-head self-attention on image patches, beside an MLP."
+METRICS: Mapping[str, Direction] = {"loss": "falls", "accuracy": "rises"}
 BEST = "accuracy"
 
 
@@ -65,16 +67,16 @@ class Settings(Recipe):
     """The images: digits are embedded (8×8), mnist and fashion are 28×28."""
     data_dir: Path | None = None
     """Folder with the four IDX files of mnist or fashion; without it they are downloaded once."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Between(1, 10_000)] = 64
     """Images in a step, shuffled."""
     model: Literal["mlp", "wide", "narrow", "features", "block"] = "wide"
     """mlp: no attention; wide: each head sees a whole patch; narrow: heads share its pixels; features: attention among
     pixel positions; block: a whole transformer block."""
-    patch: int | None = None
+    patch: Annotated[int | None, Between(1, 28)] = None
     """Pixels a side of a patch; default: a quarter of the image."""
-    heads: int | None = None
+    heads: Annotated[int | None, Between(1, 256)] = None
     """Heads of attention; default: 16 for wide and features, 4 for block, as many as a patch has rows for narrow."""
-    blocks: int = 1
+    blocks: Annotated[int, Between(1, 100)] = 1
     """Transformer blocks after one another, for block."""
 
     def __post_init__(self) -> None:
@@ -85,10 +87,6 @@ class Settings(Recipe):
                 object.__setattr__(self, name, default)
         super().__post_init__()
         self._refuse_what_is_ignored()
-        for name in ("batch_size", "patch", "heads", "blocks"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: at least 1 is needed")
 
     def _refuse_what_is_ignored(self) -> None:
         """An option that the chosen model does not have would be ignored in silence."""

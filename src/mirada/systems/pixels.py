@@ -12,10 +12,10 @@ the same way, or in the opposite one. Only the linear layer, with weights of its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -27,7 +27,8 @@ from mirada.data.images import Images, Name, load_images, split
 from mirada.nn import SelfAttention
 from mirada.plots.style import CYCLE, INK, SMALL, headline, quiet
 from mirada.systems._asked import asked_images, share_bars, verdicts
-from mirada.training.loop import Recipe, Sums
+from mirada.training.loop import Direction, Recipe, Seed, Sums
+from mirada.training.settings import Between
 from mirada.viewer import Exhibit, picked
 from mirada.viewer.playground import drawing
 from mirada.watching import watch
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mirada.experiment import Run
 
 SUMMARY = "Bare self-attention on every pixel: one head, no bias, no positions."
+METRICS: Mapping[str, Direction] = {"loss": "falls", "bits": "falls", "accuracy": "rises"}
 BEST = "loss"
 
 
@@ -57,9 +59,9 @@ class Settings(Recipe):
     """The images: digits are embedded (8×8), mnist and fashion are 28×28."""
     data_dir: Path | None = None
     """Folder with the four IDX files of mnist or fashion; without it they are downloaded once."""
-    batch_size: int = 16
+    batch_size: Annotated[int, Between(1, 10_000)] = 16
     """Images in a step, drawn with replacement."""
-    split_seed: int = 42
+    split_seed: Seed = 42
     """Where the split into training and validation images is drawn from; the method's first author used 46525."""
     scaling: Literal["writeup", "std"] | None = None
     """What the centred pixels are divided by: std: their standard deviation; writeup: the standard deviation of the

@@ -22,10 +22,10 @@ error of one head, one draw each; another seed may order them otherwise):
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from numpy.random import RandomState
@@ -37,7 +37,8 @@ from mirada.data.batches import Batch, in_order, shuffled
 from mirada.data.squares import Squares
 from mirada.masks import Mask
 from mirada.nn import CrossAttention, Memory, WideMultiHeadAttention
-from mirada.training.loop import Recipe, Sums
+from mirada.training.loop import Direction, Recipe, Seed, Sums
+from mirada.training.settings import Between
 from mirada.viewer import Exhibit, picked
 from mirada.viewer.playground import corners
 from mirada.watching import watch
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from mirada.experiment import Run
 
 SUMMARY = "An encoder and a decoder that finishes a square, with and without attention between them."
+METRICS: Mapping[str, Direction] = {"loss": "falls"}
 BEST = "loss"
 
 FEATURES, HIDDEN, TARGETS = 2, 2, 2  # x and y of a point; by default: features of a state, points to predict
@@ -66,31 +68,31 @@ class Settings(Recipe):
     """Passes over the training data."""
     learning_rate: float = 0.01
     """Adam's learning rate; the peak of a one-cycle schedule."""
-    seed: int = 1
+    seed: Seed = 1
     """Where all random numbers start: the same seed gives the same run. 1: each point attends to one corner."""
     threads: int | None = 1
     """CPU threads to compute with: more than one only get into each other's way here."""
-    model_seed: int | None = None
+    model_seed: Seed | None = None
     """Where the model's first weights are drawn from; default: 23; for variable length 1, picked by its test error,
     as 23 gets stuck: that row is optimistically biased."""
-    batch_size: int = 16
+    batch_size: Annotated[int, Between(1, 10_000)] = 16
     """Sequences in a step, shuffled."""
     attention: Literal["none", "single", "multihead"] = "single"
     """What the decoder attends to: none: the encoder's last state; single: all states, one head; multihead: several."""
-    heads: int | None = None
+    heads: Annotated[int | None, Between(1, 256)] = None
     """Heads of multihead; default: 3."""
     score: Score | None = None
     """How single compares a query with a key: scaled: dot product divided by √d (Vaswani et al. 2017), the default;
     general: query · W key (Luong et al. 2015); additive: v · tanh(query + key) (Bahdanau et al. 2015)."""
     project_values: bool = False
     """Whether single passes the encoder's states through a learned layer before it averages them."""
-    hidden: int = HIDDEN
+    hidden: Annotated[int, Between(1, 1024)] = HIDDEN
     """Features of a state of the encoder and of the decoder."""
-    embed_dim: int | None = None
+    embed_dim: Annotated[int | None, Between(1, 1024)] = None
     """Features of a query and of a key of single, d in √d; default: those of a state."""
-    source_length: int | None = None
+    source_length: Annotated[int | None, Between(1, _LONGEST)] = None
     """Points that are given; default: 2."""
-    target_length: int = TARGETS
+    target_length: Annotated[int, Between(1, _LONGEST)] = TARGETS
     """Points that are to be predicted."""
     teacher_forcing: float = 0.5
     """In training, how often each of the decoder's steps but the first is fed the true point before it in place of its
@@ -100,12 +102,6 @@ class Settings(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("batch_size", "heads", "hidden", "embed_dim", "source_length", "target_length"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: at least 1 is needed")
-            if name.endswith("_length") and value is not None and value > _LONGEST:
-                raise ValueError(f"{name}={value}: at most {_LONGEST} points are drawn")
         if not 0 <= self.teacher_forcing <= 1:
             raise ValueError(f"teacher_forcing={self.teacher_forcing}: a probability from 0 to 1 is needed")
         self._refuse_what_is_ignored()
@@ -538,7 +534,7 @@ def corner(text: str) -> tuple[float, float]:
 
 @torch.no_grad()
 def exhibit(run: Run, example: int = 0, beside: Run | None = None) -> Exhibit:
-    """What the decoder attends to in one test square at its two steps, and corners to drag.
+    """What the decoder attends to in one test square, step by step, and corners to drag.
 
     Args:
         run: the run.
@@ -554,13 +550,18 @@ def exhibit(run: Run, example: int = 0, beside: Run | None = None) -> Exhibit:
     with heads_apart(run.model.modules()), watch(run.model) as records:
         run.model(source[None], lengths[None])
     points = [f"({x:.2f}, {y:.2f})" for x, y in source.tolist()]
+    steps = [f"step {n + 1}" for n in range(run.settings.target_length)]
     pair = [run] if beside is None else [run, beside]
-    dragged = corners(
-        [(f"attention: {one.settings.attention}", partial(finish, one)) for one in pair],
-        example=run.data.test.source[0, :2],
-    )
-    # One matrix of both steps: a step is a query, the encoder's states are the keys of both.
-    return Exhibit(records.stitched(), (["first step", "second step"], points), "squares", trials={"try": dragged})
+    trials = {}
+    if all(_finishes_two_corners(one.settings) for one in pair):
+        models = [(f"attention: {one.settings.attention}", partial(finish, one)) for one in pair]
+        trials["try"] = corners(models, example=run.data.test.source[0, :2])
+    # One matrix of all steps: a step is a query, the encoder's states are the keys of each.
+    return Exhibit(records.stitched(), (steps, points), "squares", trials=trials)
+
+
+def _finishes_two_corners(settings: Settings) -> bool:
+    return settings.target_length == 2 and (settings.variable_length or settings.source_length in (None, 2))
 
 
 def finish(run: Run, points: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -569,4 +570,4 @@ def finish(run: Run, points: Tensor) -> tuple[Tensor, Tensor | None]:
     source = torch.zeros(1, longest, FEATURES)
     source[0, :2] = points
     predicted, weights = run.model(source, torch.tensor([2]))  # (1, 2, 2); (..., 1, 2, S)
-    return predicted[0], None if weights is None else weights.reshape(-1, TARGETS, longest).mean(0)[:, :2]
+    return predicted[0], None if weights is None else weights.reshape(-1, 2, longest).mean(0)[:, :2]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from mirada import plots
+from mirada.systems.squares import walk
 from mirada.tour.page import Picture, Span
 
 if TYPE_CHECKING:
@@ -63,12 +64,11 @@ def learning(run: Run, key: str, caption: str, log: bool = False) -> Picture:
 @torch.no_grad()
 def finished_squares(run: Run, caption: str, count: int = 6) -> Picture:
     """Test squares as a run finishes them."""
-    model, system, test = run.model, run.system, run.data.test
+    model, test = run.model, run.data.test
     points, _ = model(test.source[:count], test.lengths[:count])  # (count, 2, 2)
     page, axes = plots.panels(2, count // 2, width=1.4, height=1.4)
     for n, ax in enumerate(axes):
-        walked: Any = system.walk(test, n)
-        plots.corners(walked, points[n], ax=ax)
+        plots.corners(walk(test, n), points[n], ax=ax)
     return picture(
         page, f"{count} squares: given corners filled, true ones hollow, red the predictions.", caption, "half"
     )

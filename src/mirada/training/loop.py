@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Generator, nn
@@ -22,55 +22,48 @@ from mirada.training.processes import Measure
 from mirada.training.processes import Sums as Sums
 from mirada.training.progress import Display, words
 from mirada.training.run import Folder
+from mirada.training.settings import Between, check_ranges
 
 Batches = Callable[[Generator], Iterable[Batch]]
 Splits = Mapping[str, Callable[[], Iterable[Batch]]]
 Report = Callable[[Sums], dict[str, float]]
 
 
-_THREADS = max(64, 4 * (os.cpu_count() or 1))
-_MOST = {"epochs": 10**9, "batch_size": 10**6, "blocks": 100}  # where a system has such a setting
+Direction = Literal["falls", "rises"]
+"""What a metric does while a model gets better."""
 
-Best = Literal["loss", "bits", "accuracy"]
-_SIGN: Mapping[str, int] = {"loss": 1, "bits": 1, "accuracy": -1}  # by which a metric is made one that should fall
+_THREADS = max(64, 4 * (os.cpu_count() or 1))
+Seed = Annotated[int, Between(0, 2**63 - 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a model is trained. A system's settings extend it; with a `__post_init__` of their own they call this one."""
+    """How a model is trained. A system's settings extend it; with a `__post_init__` of their own they call this one.
 
-    epochs: int = 10
+    A field with a `Between` is checked against it.
+    """
+
+    epochs: Annotated[int, Between(1, 10**9)] = 10
     """Passes over the training data."""
     learning_rate: float = 1e-3
     """Adam's learning rate; the peak of a one-cycle schedule."""
     schedule: Literal["constant", "onecycle"] = "constant"
     """Keep the learning rate, or raise it and lower it again over the whole training."""
-    seed: int = 42
+    seed: Seed = 42
     """Where all random numbers start: the same seed gives the same run."""
+    model_seed: Seed | None = None
+    """Where the model's first weights are drawn from; default: from the seed."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
     """Where to compute; auto takes the best that is there."""
-    threads: int | None = None
+    threads: Annotated[int | None, Between(1, _THREADS)] = None
     """CPU threads to compute with; default: as many as torch takes. More than one make a small model slower."""
-    patience: int | None = None
+    patience: Annotated[int | None, Between(1, 10**9)] = None
     """Stop after this many epochs in a row that bring no better validation; default: never."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"epochs={self.epochs}: at least 1 is needed")
+        check_ranges(self)
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate={self.learning_rate}: a number above 0 is needed")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience={self.patience}: at least 1 is needed, or nothing to never stop early")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads={self.threads}: at least 1 is needed, or nothing to leave it to torch")
-        if self.threads is not None and self.threads > _THREADS:
-            raise ValueError(f"threads={self.threads}: at most {_THREADS} can be had here")
-        for name, most in _MOST.items():
-            value = getattr(self, name, 1)
-            if not 1 <= value <= most:
-                raise ValueError(f"{name}={value}: at {'least 1' if value < 1 else f'most {most}'} is needed")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed={self.seed}: a whole number from 0 up is needed")
 
 
 class DivergedError(ArithmeticError):
@@ -130,7 +123,8 @@ def fit(
     measure: Measure,
     report: Report,
     folder: Folder,
-    best: Best = "loss",
+    metrics: Mapping[str, Direction] | None = None,
+    best: str = "loss",
     final: Splits | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -138,9 +132,6 @@ def fit(
     """Train a model, and leave it on the CPU, in eval mode, with the weights of its best epoch.
 
     Under torchrun every batch is shared out among the processes; the first one writes.
-
-    Raises:
-        ValueError: `best` names a metric of which it is not known whether it should rise or fall.
 
     Args:
         model: what is trained, in place.
@@ -152,7 +143,9 @@ def fit(
             at random it draws once for the whole batch, so that the processes of torchrun draw the same.
         report: what sums say, as numbers: "loss" and others.
         folder: keeps the metrics, the best weights, and the state to go on from.
-        best: the metric that chooses the epoch by its validation: the lowest loss or bits, or the highest accuracy.
+        metrics: what `report` gives, by name, and whether it falls or rises as the model gets better; the loss alone if
+            left out.
+        best: the one of these that chooses the epoch by its validation.
         final: splits to measure at the end, with the best weights.
         resume: go on from the folder's state, if it has any.
         progress: show a bar and a line for each epoch.
@@ -160,10 +153,16 @@ def fit(
     Raises:
         DivergedError: something that is reported is no longer a finite number. The folder keeps what was good.
         RunError: the folder can't be read or written.
-        ValueError: no such device here, or not as many batches as `steps`.
+        ValueError: no such device here, not as many batches as `steps`, other metrics than were named, or no split
+            "validation".
     """
-    if best not in _SIGN:
-        raise ValueError(f"best={best!r} (a system's BEST): wanted one of {', '.join(_SIGN)}, whose direction is known")
+    metrics = metrics or {"loss": "falls"}
+    if best not in metrics:
+        raise ValueError(f"best={best!r} is not among the metrics {', '.join(metrics)}")
+    if "validation" not in held_out:
+        raise ValueError(
+            f"held_out has the splits {', '.join(held_out) or 'none'}: 'validation' chooses the best epoch"
+        )
     place = processes.device(recipe.device)
     # Which process is the first is known once they are joined, so the order of these two matters.
     with (
@@ -177,13 +176,14 @@ def fit(
             display.line(f"{folder.path}: {keeper.take_up(recipe.epochs)}")
             if not state.done:  # the final splits of a run that is trained on are measured anew
                 state.metrics = [line for line in state.metrics if line["split"] not in (final or {})]
-        course = _Course(state, measure, report, display)
+        course = _Course(state, measure, _checked(report, metrics), display)
         while not (state.done or _is_over(state, recipe)):
             state.epoch += 1
             display.begin(state.epoch)
             lines = {"train": course.train(batches, steps)}
             lines |= {split: course.evaluate(split, of()) for split, of in held_out.items()}
-            is_best = state.note(_SIGN[best] * lines["validation"][best])
+            value = lines["validation"][best]
+            is_best = state.note(value if metrics[best] == "falls" else -value)
             display.line(_epoch_line(state, recipe, lines, is_best))
             keeper.keep()
         if not state.done:
@@ -214,6 +214,18 @@ def _begun(model: nn.Module, recipe: Recipe, steps: int, place: torch.device) ->
         schedule = OneCycleLR(optimizer, max_lr=recipe.learning_rate, total_steps=recipe.epochs * steps)
     torch.manual_seed(recipe.seed)
     return State(model, optimizer, schedule, Generator().manual_seed(recipe.seed), place)
+
+
+def _checked(report: Report, metrics: Mapping[str, Direction]) -> Report:
+    """The report, which must give the metrics that were named."""
+
+    def checked(sums: Sums) -> dict[str, float]:
+        reported = report(sums)
+        if set(reported) != set(metrics):
+            raise ValueError(f"report gives {', '.join(reported)}; the metrics named are {', '.join(metrics)}")
+        return reported
+
+    return checked
 
 
 class _Course:

@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Between:
+    """The range of a setting, both ends included: ``batch_size: Annotated[int, Between(1, 100)] = 16``."""
+
+    least: int
+    most: int
+
+
+def check_ranges(settings: Any) -> None:
+    """Raise a ValueError for a setting that lies outside of its `Between`; None lies in every range.
+
+    A subclass may give a field another default, and keeps the range.
+    """
+    ranges: dict[str, Between] = {}
+    for kind in reversed(type(settings).__mro__[:-1]):
+        for name, hint in get_type_hints(kind, include_extras=True).items():
+            for part in (hint, *get_args(hint)):  # of a choice of types, each may have its range
+                for extra in getattr(part, "__metadata__", ()):
+                    if isinstance(extra, Between):
+                        ranges[name] = extra
+    for name, range_ in ranges.items():
+        value = getattr(settings, name)
+        if value is not None and not range_.least <= value <= range_.most:
+            wanted = f"at least {range_.least}" if value < range_.least else f"at most {range_.most:,}"
+            raise ValueError(f"{name}={value}: {wanted} is needed")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

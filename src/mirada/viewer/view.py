@@ -150,7 +150,7 @@ def view(
 
     Args:
         what: an `AttentionMatrix` (..., heads, L, S), weights (..., heads, L, S) as a tensor, what `mirada.watch` has
-            seen, or a list or a dictionary (name: layer) of these, one a layer. Or a run of one of the five systems,
+            seen, or a list or a dictionary (name: layer) of these, one a layer. Or a run (`mirada.load`),
             which brings labels, image, title and trials along; what is given here goes before them.
         labels: a string for each token; for two sides, a pair (of the queries, of the keys). They are shown as text,
             whatever is in them. Layers over the source alone take whichever of the two is as long.

@@ -8,6 +8,7 @@ import torch
 
 from mirada import plots
 from mirada.experiment import Run
+from mirada.systems.counting import show
 from mirada.tour import diagrams, trials
 from mirada.tour.draw import learning, picture
 from mirada.tour.page import Chapter, Diagrams, Fact, Look, Next, Picture, Pictures, Terms, Text, Trial
@@ -124,7 +125,7 @@ def _ten_digits(run: Run) -> Picture:
     with torch.no_grad():
         _, weights = model(torch.arange(10)[None])  # (1, 1, 10)
     page = plots.figure(4.2, 1.2)
-    run.system.show(torch.arange(10)[None], weights, ax=page.add_subplot())
+    show(torch.arange(10)[None], weights, ax=page.add_subplot())
     shares = ", ".join(f"{digit}: {100 * share:.0f} %" for digit, share in enumerate(weights.flatten().tolist()))
     return picture(
         page, f"The ten digits, shaded by their weights: {shares}.", "Each digit shown once: its weight.", "half"
