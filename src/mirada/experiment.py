@@ -201,7 +201,7 @@ def _introduce(run: Run, model: nn.Module) -> None:
         measure=system.measure,
         place=processes.device(settings.device),
         steps=system.steps(settings, data),
-        splits=system.held_out(settings, data) | system.final(settings, data),
+        splits={**system.held_out(settings, data), **system.final(settings, data)},
     )
     Console(soft_wrap=True, highlight=False).print(lines, "")
 
