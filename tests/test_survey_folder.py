@@ -111,3 +111,9 @@ def test_what_was_broken_off_goes_on(model, tmp_path, rounds):
     assert_same(Survey.load(tmp_path), found)
     again = mirada.survey(model, given, ask=ASK, out=tmp_path, every=4, resume=True)  # nothing is left to count
     assert_same(again, found)
+
+
+def test_a_folder_in_which_nothing_was_kept_is_free_again(model, tmp_path):
+    with pytest.raises(ValueError, match="could be counted"):
+        mirada.survey(model, [{"input_ids": torch.full((1, 3), 9999)}], ask="sink", out=tmp_path / "s")
+    mirada.survey(model, batched(texts(3), 3), ask="sink", out=tmp_path / "s")

@@ -35,6 +35,7 @@ _COMMANDS = {
     "plot": ("mirada.cli.runs:plot", "Draw the pictures of a run, or compare several."),
     "view": ("mirada.cli.view:view", "Show a run's attention in a live page."),
     "look": ("mirada.cli.look:look", "Open a transformers model and see what it attends to."),
+    "survey": ("mirada.cli.survey:survey", "Summarise every head of a model over many texts."),
     "walkthrough": ("mirada.cli.walkthrough:walkthrough", "Show attention and its masks step by step."),
 }
 for position, (name, (where, summary)) in enumerate(_COMMANDS.items()):

@@ -8,7 +8,7 @@ goes on at the first text that is not kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -22,6 +22,9 @@ Read = Iterator[tuple[str, str | None, str]]
 """Of each text: what it is called, the text, and why there is none."""
 Window = tuple[int, Sequence[int]]
 """The number of a window in the corpus, and its tokens."""
+
+
+_FULL = 0.8  # of a batch's rows: a shorter window begins a batch of its own
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Round:
     """Some texts, as batches; what is said of them is there once all batches are taken."""
 
     batches: Iterator[Batch]
+    size: int | None = None
+    """How many batches, where that is known before."""
     texts: int = 0
     """How many texts (or batches) were read."""
     windows: int = 0
@@ -72,6 +77,7 @@ def rounds_of_texts(
     length: int,
     tokens: int,
     skip: tuple[int, int] = (0, 0),
+    arguments: Mapping[str, Any] | None = None,
 ) -> Iterator[Round]:
     """Rounds of ``every`` texts.
 
@@ -82,24 +88,26 @@ def rounds_of_texts(
         length: the longest window, in tokens.
         tokens: of a batch at the most, padding included.
         skip: how many texts and windows are counted already.
+        arguments: more of the model's arguments, for each batch.
     """
     source = islice(enumerate(texts), skip[0], None)
     windows = skip[1]
     while chunk := list(islice(source, every)):
-        found = Round(iter(()), texts=len(chunk))
+        named = [_named(number, given) for number, given in chunk]
+        found = Round(iter(()), texts=len(chunk), skipped=[(name, why) for name, text, why in named if text is None])
+        good = [(name, text) for name, text, _ in named if text is not None]
         cut: list[Window] = []
-        for number, given in chunk:
-            name, text, why = (str(number + 1), given, "") if isinstance(given, str) else given
-            ids = [] if text is None else _ids(tokenizer, text)
-            if not ids:
-                found.skipped.append((name, why or "0 tokens"))
-            for start in range(0, len(ids), length):
-                window = WindowOf(name, start, tuple(ids[start : start + length]))
-                found.windows_of[windows] = window
-                cut.append((windows, window.ids))
+        for (name, _), of_text in zip(good, _windows(tokenizer, [text for _, text in good], length), strict=True):
+            if not of_text:
+                found.skipped.append((name, "0 tokens"))
+            for start, ids in of_text:
+                found.windows_of[windows] = WindowOf(name, start, tuple(ids))
+                cut.append((windows, ids))
                 windows += 1
         found.windows = windows
-        found.batches = (_padded(part, tokenizer) for part in _packed(cut, tokens))
+        packed = list(_packed(cut, tokens))
+        found.size = len(packed)
+        found.batches = (_padded(part, tokenizer, arguments or {}) for part in packed)
         yield found
 
 
@@ -128,20 +136,49 @@ def rounds_of_batches(batches: Iterable[Any], *, every: int, skip: tuple[int, in
         windows = found.windows
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    return [int(one) for one in tokenizer(text, verbose=False)["input_ids"]]
+def _named(number: int, given: Any) -> tuple[str, str | None, str]:
+    """A text's name, the text, and why there is none to count."""
+    name, text, why = (f"text {number + 1}", given, "") if isinstance(given, str) else given
+    if text is not None and not text.strip():
+        return name, None, "empty"
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        return name, None, "not UTF-8 (half of a surrogate pair)"
+    return name, text, why
+
+
+def _windows(tokenizer: Any, texts: list[str], length: int) -> list[list[tuple[int, list[int]]]]:
+    """Each text as windows: the place of its first token, and its tokens, special ones around them included."""
+    found: list[list[tuple[int, list[int]]]] = [[] for _ in texts]
+    if not texts:
+        return found
+    if not getattr(tokenizer, "is_fast", False):
+        for text, windows in zip(texts, found, strict=True):
+            ids = tokenizer(text, verbose=False)["input_ids"]
+            windows += [(start, ids[start : start + length]) for start in range(0, len(ids), length)]
+        return found
+    around = tokenizer.num_special_tokens_to_add()
+    if around >= length:
+        raise ValueError(f"length must be more than the {around} special tokens around each window, got {length}")
+    cut = tokenizer(texts, truncation=True, max_length=length, return_overflowing_tokens=True, verbose=False)
+    for text, ids in zip(cut["overflow_to_sample_mapping"], cut["input_ids"], strict=True):
+        if len(ids) > around:
+            found[text].append((len(found[text]) * (length - around), ids))
+    return found
 
 
 def _packed(windows: list[Window], tokens: int) -> Iterator[list[Window]]:
-    """Windows of like length together, longest first, so that a batch that is too large is seen at once."""
+    """Windows of like length together, longest first, so that a batch that is too large for memory is met at once."""
     ordered = sorted(windows, key=lambda window: (-len(window[1]), window[0]))
     while ordered:
-        count = max(1, tokens // len(ordered[0][1]))
-        yield ordered[:count]
-        ordered = ordered[count:]
+        longest = len(ordered[0][1])
+        part = [one for one in ordered[: max(1, tokens // longest)] if len(one[1]) >= _FULL * longest]
+        yield part
+        ordered = ordered[len(part) :]
 
 
-def _padded(windows: list[Window], tokenizer: Any) -> Batch:
+def _padded(windows: list[Window], tokenizer: Any, arguments: Mapping[str, Any]) -> Batch:
     """A batch with padding on the right."""
     longest = max(len(ids) for _, ids in windows)
     fill = getattr(tokenizer, "pad_token_id", None) or 0
@@ -150,11 +187,19 @@ def _padded(windows: list[Window], tokenizer: Any) -> Batch:
     for row, (_, window) in enumerate(windows):
         ids[row, : len(window)] = torch.tensor(window)
         real[row, : len(window)] = True
-    inputs = {"input_ids": ids, "attention_mask": real.long()}
+    inputs = {"input_ids": ids, "attention_mask": real.long(), **arguments}
     return Batch(inputs, Tokens(real, ids), None, len(windows), [number for number, _ in windows])
 
 
 # --- files ---
+
+
+def count(path: Path) -> int:
+    """How many lines or rows a file of texts has."""
+    if path.suffix == ".parquet":
+        return _opened(path).metadata.num_rows
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def _lines(path: Path) -> Read:
@@ -186,11 +231,7 @@ def _of_json(line: bytes) -> tuple[str | None, str]:
 
 
 def _parquet(path: Path) -> Read:
-    try:
-        from pyarrow import parquet  # pyright: ignore[reportMissingImports] - only where there is a Parquet file
-    except ImportError:
-        raise RuntimeError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
-    file = parquet.ParquetFile(path)
+    file = _opened(path)
     if "text" not in file.schema_arrow.names:
         raise ValueError(f"{path}: no column 'text'; there are {', '.join(file.schema_arrow.names)}")
     number = 0
@@ -198,3 +239,14 @@ def _parquet(path: Path) -> Read:
         for text in batch.column(0).to_pylist():
             number += 1
             yield f"row {number}", text if isinstance(text, str) else None, 'no "text" in it'
+
+
+def _opened(path: Path) -> Any:
+    try:
+        from pyarrow import ArrowException, parquet  # pyright: ignore[reportMissingImports] - where it is needed only
+    except ImportError:
+        raise RuntimeError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from None
+    try:
+        return parquet.ParquetFile(path)
+    except ArrowException as error:
+        raise ValueError(f"{path}: not a Parquet file ({' '.join(str(error).split())[:100]})") from None

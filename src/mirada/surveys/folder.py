@@ -13,12 +13,13 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_of
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
@@ -79,10 +80,16 @@ class SurveyFolder:
                 )
         return self._state() if (self.path / _SUMS).exists() else fresh
 
+    def give_up(self) -> None:
+        """Free the folder again if nothing was kept in it."""
+        if not (self.path / _SUMS).exists():
+            with suppress(OSError):
+                (self.path / _ABOUT).unlink()
+
     def keep(self, state: State) -> None:
         """Keep how far the survey is."""
         if state.total is not None:
-            write_whole(self.path / _SUMS, _packed(state))
+            write_whole(self.path / _SUMS, packed(state))
 
     def finish(self, survey: Survey) -> Path:
         """Keep all of it."""
@@ -141,18 +148,15 @@ class SurveyFolder:
     def _state(self) -> State:
         path = self.path / _SUMS
         try:
-            with safe_open(path, framework="pt") as file:
-                told = json.loads((file.metadata() or {})["state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            return _unpacked(told, tensors)
+            return unpacked(path.read_bytes())
         except OSError as error:
             raise SurveyError(f"can't read {path}: {error.strerror or error}") from None
-        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, IndexError) as error:
-            said = " ".join(str(error).split())[:120]
-            raise SurveyError(f"{path} is damaged ({type(error).__name__}: {said})") from None
+        except ValueError as error:
+            raise SurveyError(f"{path} is damaged ({error})") from None
 
 
-def _packed(state: State) -> bytes:
+def packed(state: State) -> bytes:
+    """All of it, as a file of safetensors."""
     total = state.total
     assert total is not None
     tensors = {"blind": total.blind}
@@ -175,7 +179,18 @@ def _packed(state: State) -> bytes:
     return tensor_bytes(contiguous, {"state": json.dumps(told, ensure_ascii=False)})
 
 
-def _unpacked(told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
+def unpacked(data: bytes) -> State:
+    """What `packed` gave; ValueError where it is anything else."""
+    try:
+        tensors = tensors_of(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return _checked(json.loads(header["__metadata__"]["state"]), tensors)
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, IndexError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise ValueError(f"{type(error).__name__}: {said}") from None
+
+
+def _checked(told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
     """The state, or a ValueError, KeyError or TypeError where something in it doesn't fit."""
     layers, names = tuple(map(str, told["layers"])), [str(name) for name in told["names"]]
     blind = tensors["blind"]

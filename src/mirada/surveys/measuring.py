@@ -24,8 +24,8 @@ from mirada.watching.importance import gradients_of_gates
 
 #: A score: of a model's output and the batch that it came from, one number a text (texts,).
 Score = Callable[[Any, Any], Tensor]
-#: A layer, by the name of its module, and a head.
-Head = tuple[str, int]
+#: A layer, by the name of its module or by its number, and a head.
+Head = tuple[int | str, int]
 
 
 class TextError(ValueError):
@@ -152,15 +152,18 @@ class Measurer:
         effects, counted = zeros, [torch.zeros_like(one) for one in zeros]
         places = {layer.name: n for n, layer in enumerate(layers)}
         assert self.score is not None
-        for name, head in self.ablated:
-            layer = layers[places[name]] if name in places else None
-            if layer is None or not 0 <= head < layer.heads:
-                raise ValueError(f"ablate: the model has no head {head} in {name!r}; its layers are {_told(places)}")
+        for of_layer, head in self.ablated:
+            at = of_layer if isinstance(of_layer, int) else places.get(of_layer, -1)
+            if not (0 <= at < len(layers) and 0 <= head < layers[at].heads):
+                raise ValueError(
+                    f"ablate: the model has no head {head} in {of_layer!r}; its layers are {_told(places)}"
+                )
+            name = layers[at].name
             with torch.no_grad(), watch(self.model, keep="statistics", ask={}, edit=ablate(layers=name, heads=head)):
                 output = batch.run(self.model)
             changed = _scores(self.score(output, batch.inputs), batch.size).detach()
-            effects[places[name]][:, head, 0] = changed - scores
-            counted[places[name]][:, head, 0] = 1.0
+            effects[at][:, head, 0] = changed - scores
+            counted[at][:, head, 0] = 1.0
         return [Found(*one) for one in zip(effects, counted, strict=True)]
 
 

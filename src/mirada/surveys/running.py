@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -16,16 +17,16 @@ from mirada.surveys import classes as token_classes
 from mirada.surveys import gathering
 from mirada.surveys.batches import Batch
 from mirada.surveys.corpus import Round, rounds_of_batches, rounds_of_texts
-from mirada.surveys.folder import SurveyFolder
-from mirada.surveys.measuring import Measured, Measurer, Score, TextError
+from mirada.surveys.folder import SurveyFolder, packed, unpacked
+from mirada.surveys.measuring import Head, Measured, Measurer, Score, TextError
 from mirada.surveys.one_pass import CURVES
 from mirada.surveys.questions import Own, Questions, questions
 from mirada.surveys.result import Survey
 from mirada.surveys.state import State
 from mirada.training import processes
 
-#: Called after each batch of this process: how many texts and tokens it had.
-Tell = Callable[[int, int], object]
+#: Called after each batch of the first process: about how many texts are dealt with, of how many tokens, by all.
+Tell = Callable[[float, int], object]
 
 
 def survey(
@@ -36,7 +37,7 @@ def survey(
     score: Score | None = None,
     tokenizer: Any = None,
     layers: int | str | Iterable[int | str] | None = None,
-    ablate: Iterable[tuple[str, int]] = (),
+    ablate: Iterable[tuple[int | str, int]] = (),
     classes: Mapping[str, Iterable[int]] | None = None,
     length: int = 1024,
     tokens: int = 4096,
@@ -62,7 +63,7 @@ def survey(
             ``"ablation"``. No text's score may depend on another text.
         tokenizer: of transformers; also tells the classes of tokens.
         layers: as of `mirada.watch`.
-        ablate: heads, as (layer's name, number), whose ablation ``"ablation"`` measures, a forward pass each.
+        ablate: heads, as (layer's name or number, number), whose ablation ``"ablation"`` measures, a forward pass each.
         classes: tokens by the name of their class, for ``"attention_by_token_class"``.
         length: strings are cut into windows of at most so many tokens.
         tokens: a batch of strings holds at most so many, padding included.
@@ -70,7 +71,7 @@ def survey(
         out: a folder that keeps the survey, also while it runs.
         resume: go on with what the folder keeps, with any number of processes.
         about: what the survey is of, kept with it: the names of model and texts.
-        tell: called after each batch.
+        tell: called after each batch of the first process with what all have done so far: texts and tokens.
 
     Raises:
         ValueError: an unknown summary, a summary of the wrong shape, nothing to count, attention whose heads can't be
@@ -84,7 +85,7 @@ def survey(
     """
     if every < 1 or length < 1 or tokens < 1:
         raise ValueError(f"every, length and tokens must be at least 1, got {every}, {length} and {tokens}")
-    heads = tuple((str(layer), int(head)) for layer, head in ablate)
+    heads = tuple((layer, int(head)) for layer, head in ablate)
     asked = _asked(ask, score, heads)
     named, table = _classes(asked, classes, tokenizer)
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -94,34 +95,57 @@ def survey(
         gathering.must_be_same(settings)
         state = State(classes=named)
         if folder is not None:
-            state = folder.begin(settings, state, resume=resume)
+            state = _begun(folder, settings, state, resume)
         measurer = Measurer(model, asked, score, layers, heads, table, len(named))
-        rounds = _rounds(batches, tokenizer, every, length, tokens, (state.done, state.windows))
-        with _in_eval_mode(model):
+        skip = state.done, state.windows
+        rounds = _rounds(batches, tokenizer, every, length, tokens, skip, _arguments(model, score))
+        writer = folder if processes.is_first() else None
+        with _in_eval_mode(model), _freed_again(writer):
             for part in rounds:
                 state = _after(state, part, measurer, place, tell)
-                if folder is not None and processes.is_first():
-                    folder.keep(state)
-        if state.total is None:
-            raise ValueError("batches: there was nothing to count in them (no texts)")
+                if writer is not None:
+                    writer.keep(state)
+            if state.total is None:
+                raise ValueError("batches: there was nothing to count in them (no texts)")
         found = Survey(state, settings)
-        if folder is not None and processes.is_first():
-            folder.finish(found)
+        if writer is not None:
+            writer.finish(found)
         processes.wait()
     return found
+
+
+def _begun(folder: SurveyFolder, settings: Mapping[str, str], fresh: State, resume: bool) -> State:
+    """What the folder keeps, read by the first process and told to all: it need not be shared between machines."""
+    mine = folder.begin(settings, fresh, resume=resume) if processes.is_first() else fresh
+    told = gathering.of_first(b"" if mine.total is None else packed(mine))
+    return unpacked(told) if told else fresh
+
+
+@contextmanager
+def _freed_again(folder: SurveyFolder | None) -> Iterator[None]:
+    """A folder in which nothing was kept is no survey's."""
+    try:
+        yield
+    except BaseException:
+        if folder is not None:
+            folder.give_up()
+        raise
 
 
 def _after(state: State, part: Round, measurer: Measurer, place: torch.device, tell: Tell | None) -> State:
     """One round: each process takes every n-th batch, and all add up."""
     mine: Measured | None = None
     failed: list[tuple[str, str]] = []
+    tokens = 0 if state.total is None else state.total.tokens
     for number, batch in enumerate(part.batches):
+        tokens += batch.tokens
         if number % processes.count() != _rank():
             continue
         for found in _counted(measurer, batch.to(place), part, failed):
             mine = found if mine is None else mine.merge(found)
-        if tell is not None:
-            tell(batch.size, batch.tokens)
+        if tell is not None and processes.is_first():
+            share = (number + 1) / part.size if part.size else 1.0
+            tell(state.done + part.texts * share, tokens)
     skipped = part.skipped + gathering.texts_of_all(failed)
     total = gathering.together(mine, measurer.asked, measurer.class_count)
     if total is None and state.total is None and part.texts:
@@ -147,8 +171,21 @@ def _name(part: Round, number: int) -> str:
     return f"{window.name}, from token {window.start}" if window.start else window.name
 
 
+def _arguments(model: nn.Module, score: Score | None) -> dict[str, Any]:
+    """A model of transformers keeps no cache, and forms the logits of the last token alone where none are scored."""
+    known = inspect.signature(model.forward).parameters
+    cheap = {"use_cache": False} | ({} if score is not None else {"logits_to_keep": 1})
+    return {name: value for name, value in cheap.items() if name in known}
+
+
 def _rounds(
-    batches: Iterable[Any], tokenizer: Any, every: int, length: int, tokens: int, skip: tuple[int, int]
+    batches: Iterable[Any],
+    tokenizer: Any,
+    every: int,
+    length: int,
+    tokens: int,
+    skip: tuple[int, int],
+    arguments: Mapping[str, Any],
 ) -> Iterator[Round]:
     if isinstance(batches, str | bytes | Mapping | torch.Tensor):
         raise TypeError(f"batches must be an iterable of batches or of strings, got one {type(batches).__name__}")
@@ -161,7 +198,7 @@ def _rounds(
         return rounds_of_batches(source, every=every, skip=skip)
     if tokenizer is None:
         raise ValueError("batches: these are strings: give tokenizer= too")
-    return rounds_of_texts(source, tokenizer, every=every, length=length, tokens=tokens, skip=skip)
+    return rounds_of_texts(source, tokenizer, every=every, length=length, tokens=tokens, skip=skip, arguments=arguments)
 
 
 def _is_text(given: Any) -> bool:
@@ -169,7 +206,7 @@ def _is_text(given: Any) -> bool:
     return isinstance(given, str) or (isinstance(given, tuple) and isinstance(given[0] if given else None, str))
 
 
-def _asked(ask: Any, score: Score | None, heads: tuple[tuple[str, int], ...]) -> Questions:
+def _asked(ask: Any, score: Score | None, heads: tuple[Head, ...]) -> Questions:
     asked = questions(ask, scored=score is not None)
     if heads and score is None:
         raise ValueError("ablate needs score=, a function (output, batch) -> one number a text")
@@ -193,7 +230,7 @@ def _classes(asked: Questions, classes: Any, tokenizer: Any) -> tuple[tuple[str,
 def _settings(
     asked: Questions,
     model: nn.Module,
-    heads: tuple[tuple[str, int], ...],
+    heads: tuple[Head, ...],
     layers: Any,
     classes: tuple[str, ...],
     length: int,
