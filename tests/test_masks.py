@@ -185,6 +185,8 @@ def test_ranges_never_leave_out_what_is_visible(data):
     assert not outside.any()
     first, last = mask.keys_seen_by_all(start, stop, keys)
     assert visible[..., start:stop, first:last].all()
+    if mask.exact_ranges:
+        assert visible[..., start:stop, first:last].any(-2).all()
     start = data.draw(st.integers(0, keys - 1))
     stop = data.draw(st.integers(start + 1, keys))
     first, last = mask.queries_seeing(start, stop, queries)

@@ -42,6 +42,10 @@ class _Causal(Mask):
     keys: int
     offset: int  # query i sees keys up to i + offset
 
+    @property
+    def exact_ranges(self) -> bool:
+        return True
+
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
         if (queries, keys) != (self.queries, self.keys):
             raise ValueError(

@@ -99,6 +99,10 @@ class _Or(_And):
 
 
 class _Not(MaskView):
+    @property
+    def exact_ranges(self) -> bool:
+        return False
+
     def visible(self, i: Tensor, j: Tensor) -> Tensor:
         return ~self.mask.visible(i, j)
 

@@ -38,6 +38,11 @@ class Mask(ABC):
         """Whether the mask, or a part of it, is held as a tensor of queries × keys."""
         return False
 
+    @property
+    def exact_ranges(self) -> bool:
+        """Whether ``keys_seen`` is exact: each key of the range is seen by one of the queries."""
+        return False
+
     @abstractmethod
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
         """This mask for a matrix of shape (*leading, queries, keys); ValueError where the sizes disagree."""

@@ -34,6 +34,10 @@ class _Window(Mask):
     align: Align | None
     offset: int = 0  # query i's own key is i + offset
 
+    @property
+    def exact_ranges(self) -> bool:
+        return True
+
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Mask:
         return replace(self, offset=offset_of(self.align, queries, keys, "sliding_window"))
 

@@ -41,6 +41,10 @@ class MaskView(Mask):
     def is_tensor(self) -> bool:
         return self.mask.is_tensor
 
+    @property
+    def exact_ranges(self) -> bool:
+        return self.mask.exact_ranges
+
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Self:
         return replace(self, mask=self.mask.fit(leading, queries, keys, device))
 
@@ -73,6 +77,10 @@ class Transposed(MaskView):
     @property
     def same_for_all_queries(self) -> bool:
         return False  # its queries are the mask's keys
+
+    @property
+    def exact_ranges(self) -> bool:
+        return False
 
     def fit(self, leading: Sequence[int], queries: int, keys: int, device: torch.device | None = None) -> Self:
         return replace(self, mask=self.mask.fit(leading, keys, queries, device))

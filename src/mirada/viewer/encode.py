@@ -12,7 +12,7 @@ In this order, the first that fits its share of the budget and keeps every weigh
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from mirada.kernels import Scores, reference
 from mirada.masks import Mask
 from mirada.matrix import AttentionMatrix
-from mirada.viewer import pyramid
+from mirada.viewer import hidden, pyramid
 from mirada.viewer.scene import Layer, Matrix
 
 PROMISE = 1 / 255
@@ -69,7 +69,7 @@ def _candidates(layer: Layer, budget: float) -> Iterator[Carried]:
         yield from _weights(layer, budget)
         return
     parts = _parts(layer.matrix)
-    mask = _mask(layer.matrix)
+    mask = _mask(layer)
     if mask is not None:
         left = budget - mask.size
         choices = [(bits, True) for bits in (_FLOAT, 16)] if layer.value is not None else []
@@ -143,16 +143,23 @@ def _error(matrix: AttentionMatrix, query: Tensor, key: Tensor) -> float:
 # --- masks ---
 
 
-def _mask(matrix: AttentionMatrix) -> Carried | None:
+def _mask(layer: Layer) -> Carried | None:
     """Which query may attend to which key; None where that takes more than the weights themselves."""
-    if matrix.mask is None:
-        return Carried({"mask": "none"})
-    if matrix.mask.additive:
+    matrix = layer.matrix
+    assert isinstance(matrix, AttentionMatrix)
+    if matrix.mask is not None and matrix.mask.additive:
         return _bias(matrix, matrix.mask)
-    ranges = _intervals(matrix, matrix.mask)
+    return _pattern(layer)
+
+
+def _pattern(layer: Layer) -> Carried:
+    """Which pairs are hidden, without what a mask adds to the others."""
+    if layer.mask is None:
+        return Carried({"mask": "none"})
+    ranges = _intervals(layer.matrix, layer.mask)
     if ranges is not None:
         return Carried({"mask": "ranges"}, {"mask": zlib.compress(ranges.astype("<i4").tobytes(), 6)})
-    shape, bits = _visible(matrix, matrix.mask, slice(0, matrix.shape[-2]))
+    shape, bits = _visible(layer.matrix, layer.mask, slice(0, layer.size[0]))
     return Carried({"mask": "bits"}, {"mask": zlib.compress(np.packbits(bits.reshape(shape[0], -1), -1).tobytes(), 6)})
 
 
@@ -166,14 +173,14 @@ def _bias(matrix: AttentionMatrix, mask: Mask) -> Carried | None:
     return Carried({"mask": "bias"}, {"mask": zlib.compress(bias.detach().cpu().numpy().astype("<f4").tobytes(), 6)})
 
 
-def _visible(matrix: AttentionMatrix, mask: Mask, rows: slice) -> tuple[tuple[int, ...], np.ndarray]:
+def _visible(matrix: Matrix, mask: Mask, rows: slice) -> tuple[tuple[int, ...], np.ndarray]:
     """A band of the mask, (1 or H, rows, S)."""
     visible, _ = mask.block(rows, slice(0, matrix.shape[-1]), matrix.device)
     visible = visible.reshape(-1, *visible.shape[-2:]).expand(-1, rows.stop - rows.start, matrix.shape[-1])
     return tuple(visible.shape), visible.cpu().numpy()
 
 
-def _intervals(matrix: AttentionMatrix, mask: Mask) -> np.ndarray | None:
+def _intervals(matrix: Matrix, mask: Mask) -> np.ndarray | None:
     """The first key that each query sees and the one after the last, (1 or H, L, 2), where it sees all between."""
     queries, keys = matrix.shape[-2:]
     height = max(1, _BAND // (keys * matrix.shape[0]))
@@ -193,6 +200,13 @@ def _intervals(matrix: AttentionMatrix, mask: Mask) -> np.ndarray | None:
 
 
 def _weights(layer: Layer, budget: float) -> Iterator[Carried]:
+    """The weights, and beside them what the mask hides: their bytes say only that a weight is 0."""
+    mask = _pattern(layer)
+    for made in _bare_weights(layer, budget - mask.size):
+        yield Carried(made.about | mask.about, made.blobs | mask.blobs)
+
+
+def _bare_weights(layer: Layer, budget: float) -> Iterator[Carried]:
     matrix = layer.matrix
     count = layer.heads * layer.size[0] * layer.size[1]
     if 4 * count <= budget and not isinstance(matrix, AttentionMatrix):
@@ -239,17 +253,28 @@ def _from_afar(layer: Layer, budget: float) -> Carried:
 
 
 def _level(layer: Layer, cell: int) -> Carried:
-    records = in_cells(layer.matrix, cell)
+    records = in_cells(layer, cell)
     return Carried({"kind": "cells", "cell": cell, "bits": 8, "error": 1 / 510} | records.about, records.blobs)
 
 
-def in_cells(matrix: Matrix, cell: int) -> Carried:
+def in_cells(layer: Layer, cell: int) -> Carried:
     """The whole matrix at ``cell`` tokens a cell, and at all coarser levels: each in 255ths of its rows' largest.
 
     The coarser ones could be summed up by the reader, but so would the rounding.
     """
-    levels = pyramid.levels(matrix, cell)
+    levels = pyramid.levels(layer.matrix, cell)
     blobs = {
         f"{name}-{size}": blob for size, table in levels.items() for name, blob in in_bytes(table.cpu().numpy()).items()
     }
-    return Carried({"levels": list(levels)}, blobs)
+    return Carried({"levels": list(levels), "hides": layer.mask is not None}, blobs | _hidden_cells(layer, levels))
+
+
+def _hidden_cells(layer: Layer, levels: Iterable[int]) -> dict[str, bytes]:
+    """Which cells of each level are hidden, a bit each; each head's bits are padded to whole bytes."""
+    found = {}
+    for cell in levels if layer.mask is not None else ():
+        edges = [[min(n * cell, size) for n in range(pyramid.cells(size, cell) + 1)] for size in layer.size]
+        heads = [hidden.of_head(layer, head) for head in range(layer.heads)]
+        bits = np.stack([head.cells(*edges).flatten().cpu().numpy() for head in heads if head is not None])
+        found[f"hidden-{cell}"] = zlib.compress(np.packbits(bits, -1).tobytes(), 6)
+    return found

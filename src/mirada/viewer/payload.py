@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mirada.matrix import AttentionMatrix
-from mirada.viewer import encode, measures, pyramid
+from mirada.viewer import encode, hidden, measures, pyramid
 from mirada.viewer.numbers import Edges, edges, of_heads
 from mirada.viewer.protocol import WHOLE
 from mirada.viewer.reading import texts
@@ -91,7 +91,8 @@ def thumb_size(layer: Layer) -> tuple[int, ...]:
 def thumbs(layer: Layer) -> Tensor:
     """Small maps of all heads, (H, r, s)."""
     rows, columns = thumb_size(layer)
-    return layer.matrix.tile((0, layer.size[0]), (0, layer.size[1]), (rows, columns)).float().cpu()
+    weights = layer.matrix.tile((0, layer.size[0]), (0, layer.size[1]), (rows, columns)).float()
+    return hidden.marked(weights, hidden.of_bins(layer, (rows, columns))).cpu()
 
 
 def _common(scene: Scene, number: int) -> encode.Carried:
@@ -110,7 +111,7 @@ def _common(scene: Scene, number: int) -> encode.Carried:
 
 def _from_afar(layer: Layer, along: Edges) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What can't be formed in the browser in no time: the edges, the normalisers, the map as a whole."""
-    records = encode.in_cells(layer.matrix, pyramid.finest(*layer.size, _FAR))
+    records = encode.in_cells(layer, pyramid.finest(*layer.size, _FAR))
     blobs = records.blobs | {"entropy": _floats(along.entropy), "received": _floats(along.received)}
     if isinstance(layer.matrix, AttentionMatrix):
         blobs["normalisers"] = _floats(layer.matrix.logsumexp())

@@ -12,7 +12,8 @@
 | rollout | layer, query | (S,): how much of each token reaches the query of the last layer beside this one |
 | parts | layer, head, query, first, after | q, keys, what the mask adds, values, context |
 
-Each may come with a `reading`: of words, without special tokens, of a block of segments (`mirada.viewer.reading`).
+A weight of −0 stands where a mask hides the pair. Each question may come with a `reading`: of words, without special
+tokens, of a block of segments (`mirada.viewer.reading`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from mirada.kernels import reference
 from mirada.matrix import AttentionMatrix
-from mirada.viewer import measures, pyramid
+from mirada.viewer import hidden, measures, pyramid
 from mirada.viewer.flow import rolled
 from mirada.viewer.numbers import Edges, edges, of_heads
 from mirada.viewer.payload import about, describe, thumb_size, thumbs
@@ -125,18 +126,23 @@ class Answers:
         return torch.cat([along.entropy, along.received])
 
     def _row(self, given: Mapping[str, Any]) -> Tensor:
-        *_, matrix = self._head(given)
-        return matrix.rows(torch.tensor([self._number(given, "query", matrix.shape[0])], device=matrix.device))[0]
+        number, head, matrix = self._head(given)
+        query = self._number(given, "query", matrix.shape[0])
+        row = matrix.rows(torch.tensor([query], device=matrix.device))[0]
+        return self._marked(row, number, head, slice(query, query + 1), slice(None))
 
     def _column(self, given: Mapping[str, Any]) -> Tensor:
-        *_, matrix = self._head(given)
+        number, head, matrix = self._head(given)
+        key = self._number(given, "key", matrix.shape[1])
         every = torch.arange(matrix.shape[0], device=matrix.device)
-        return matrix.entries(every, torch.full_like(every, self._number(given, "key", matrix.shape[1])))
+        column = matrix.entries(every, torch.full_like(every, key))
+        return self._marked(column, number, head, slice(None), slice(key, key + 1))
 
     def _entry(self, given: Mapping[str, Any]) -> Tensor:
-        *_, matrix = self._head(given)
-        at = [self._number(given, name, size) for name, size in zip(("query", "key"), matrix.shape, strict=True)]
-        return matrix.entries(*(torch.tensor([n], device=matrix.device) for n in at))
+        number, head, matrix = self._head(given)
+        i, j = (self._number(given, name, size) for name, size in zip(("query", "key"), matrix.shape, strict=True))
+        entry = matrix.entries(*(torch.tensor([n], device=matrix.device) for n in (i, j)))
+        return self._marked(entry, number, head, slice(i, i + 1), slice(j, j + 1))
 
     def _tile(self, given: Mapping[str, Any]) -> Tensor:
         number, head, matrix = self._head(given, ready=False)
@@ -152,8 +158,15 @@ class Answers:
             rows, columns = (
                 (at * cell, min((at + TILE) * cell, n)) for at, n in zip(starts, matrix.shape, strict=True)
             )
-            return pyramid.part(matrix, cell, rows, columns)
-        return self._level(number, head, matrix, cell)[top : top + TILE, left : left + TILE]
+            found = pyramid.part(matrix, cell, rows, columns)
+        else:
+            found = self._level(number, head, matrix, cell)[top : top + TILE, left : left + TILE]
+        hides = self._hidden(number, head)
+        edges = [
+            [min((at + n) * cell, size) for n in range(count + 1)]
+            for at, count, size in zip(starts, found.shape, matrix.shape, strict=True)
+        ]
+        return hidden.marked(found, hides and hides.cells(*edges))
 
     def _level(self, number: int, head: int, matrix: Matrix, cell: int) -> Tensor:
         cancelled = self._closed.is_set
@@ -191,6 +204,14 @@ class Answers:
         return self._once(("rollout", id(layers[0]), query), lambda: rolled(layers, query))
 
     # --- what they need ---
+
+    def _hidden(self, number: int, head: int) -> hidden.Hidden | None:
+        return self._once(("hidden", number, head), lambda: hidden.of_head(self.scene.layers[number], head))
+
+    def _marked(self, weights: Tensor, number: int, head: int, queries: slice, keys: slice) -> Tensor:
+        """Weights (n,) of a row, a column or an entry; −0 where a mask hides the pair."""
+        hides = self._hidden(number, head)
+        return hidden.marked(weights, hides and hides.at(queries, keys).flatten())
 
     def _read(self, text: str) -> Answers:
         """The same questions of the scene with its tokens read in another way."""

@@ -113,6 +113,10 @@ class Grouped(ByRows):
         sums = weights.new_zeros(*weights.shape[:-1], len(i)).index_add(-1, pair[of_pair], weights)
         return sums / (rows[:, 1] - rows[:, 0])
 
+    def members(self, side: str, part: slice) -> tuple[Tensor, Tensor]:
+        """The tokens of some groups of a side: the number of each one's group among these, and the token."""
+        return _members((self.queries if side == "queries" else self.keys)[part])
+
     def _width(self) -> int:
         most = int((self.queries[:, 1] - self.queries[:, 0]).max())
         return self.matrix.shape[-1] * most

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mirada.dense import DenseAttention
-from mirada.masks import is_causal
+from mirada.masks import Mask, is_causal
 from mirada.masks.views import Part
 from mirada.matrix import AttentionMatrix
 from mirada.viewer.image import Picture, as_picture
@@ -38,6 +38,8 @@ class Layer:
     keys: Side
     tokens: Sequence[int] | None = None
     """(L,), the same number for the same token, where queries and keys are one text."""
+    mask: Mask | None = None
+    """Fitted to (H, L, S): which pairs it hides is drawn apart from weights of 0."""
 
     @property
     def heads(self) -> int:
@@ -129,9 +131,6 @@ def _named(what: Any) -> Iterable[tuple[str, Given, Tensor | None]]:
         matrix = getattr(one, "matrix", one)
         if isinstance(matrix, Tensor):
             matrix = _given(matrix)
-        if isinstance(matrix, AttentionMatrix) and matrix.softcap is not None:
-            dims, matrix = matrix.dims, _given(matrix.to_dense())  # the page forms scores without a cap
-            matrix.dims = dims
         if not isinstance(matrix, Given):
             raise TypeError(
                 f"what: {type(one).__name__} can't be shown, wanted AttentionMatrix, weights (..., L, S), "
@@ -181,13 +180,16 @@ def _layer(
     matrix = matrix[index] if index else matrix
     if one:
         matrix = _one_head(matrix)
+    mask = matrix.mask
+    if isinstance(matrix, AttentionMatrix) and matrix.softcap is not None:
+        matrix = _given(matrix.to_dense())  # the page forms scores without a cap
     if value is not None:
         value = value[index] if index and value.ndim > len(index) + 2 - one else value
         value = _values(value, matrix.shape[0])
     notes += _not_finite(name, matrix)
     asking, asked = along.of(name, queries, keys)
     tokens = _tokens(asking) if along.target is not None and asking == asked else None
-    return Layer(name, matrix, value, asking, asked, tokens)
+    return Layer(name, matrix, value, asking, asked, tokens, mask)
 
 
 def _tokens(words: Sequence[str]) -> list[int]:

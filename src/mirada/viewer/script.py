@@ -11,9 +11,9 @@ from mirada.viewer.protocol import CONSTANTS
 
 # In the order in which they stand on each other.
 PARTS = (
-    "dom", "colour", "legend", "names", "codec", "matrix", "source", "live", "grouped", "reading", "state", "save",
-    "measures", "heat", "heads", "tiles", "sheet", "map", "difference", "compare", "tokens", "image", "steps", "tryit",
-    "playground_text", "frame", "hosts",
+    "dom", "colour", "legend", "hatch", "names", "codec", "matrix", "source", "live", "grouped", "reading",
+    "state", "save", "measures", "heat", "heads", "tiles", "sheet", "map", "difference", "compare", "tokens",
+    "image", "steps", "tryit", "playground_text", "frame", "hosts",
 )  # fmt: skip
 
 _IMPORT = re.compile(r"^import [^;]*? from \"\./\w+\.js\";\n", re.MULTILINE)

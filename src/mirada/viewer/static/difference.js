@@ -1,5 +1,7 @@
 // What changed between two layers of one shape: the numbers of the second less those of the first.
 
+import { isHidden } from "./matrix.js";
+
 /** A layer, as the views know it, whose weights are differences: between −1 and 1. */
 export class DifferenceLayer {
   constructor(before, after) {
@@ -35,7 +37,7 @@ class DifferenceHead {
 
   async entry(i, j) {
     const both = await this.both((head) => head.entry(i, j));
-    return both && both[1] - both[0];
+    return both && lessOne(...both);
   }
 
   async row(i) {
@@ -51,5 +53,10 @@ class DifferenceHead {
 
 /** b − a, element by element. */
 export function less(a, b) {
-  return Float32Array.from(b, (value, n) => value - a[n]);
+  return Float32Array.from(b, (value, n) => lessOne(a[n], value));
+}
+
+/** −0, as of a pair that a mask hides, where both are hidden; the same number twice is 0. */
+function lessOne(a, b) {
+  return isHidden(a) && isHidden(b) ? -0 : b - a + 0;
 }

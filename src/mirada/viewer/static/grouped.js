@@ -57,7 +57,7 @@ class GroupedHead {
     let start = performance.now();
     for (let i = 0; i < rows.length; i++) {
       const [first, after] = rows[i];
-      sums.fill(0);
+      sums.fill(-0);
       for (let query = first; query < after; query++) {
         source(query, row);
         for (let j = 0; j < columns.length; j++) {

@@ -2,6 +2,7 @@
 import { NOT_FINITE_WORD, scaleWords } from "./colour.js";
 import { button, choice, clamp, el, framed } from "./dom.js";
 import { HeatTable } from "./heat.js";
+import { isHidden } from "./matrix.js";
 import { Measures } from "./measures.js";
 
 /** The share of the colour scale for `weight`, seen as multiples of an even share; see the map's legend. */
@@ -278,6 +279,7 @@ function paintThumb(canvas, values, [rows, columns], dark) {
   const pixels = new Uint32Array(rows * columns);
   for (let n = 0; n < pixels.length; n++) {
     const share = logShare(values[n], 1 / columns, columns);
+    if (isHidden(values[n])) continue; // transparent: hatched by the style sheet
     pixels[n] = Number.isFinite(values[n]) ? scale[Math.round(255 * share)] : NOT_FINITE_WORD;
   }
   Object.assign(canvas, { width: columns, height: rows });

@@ -1,6 +1,8 @@
 // View 4: the picture with its patches. A patch shows where it looks.
 import { NOT_FINITE, css, scaleWords } from "./colour.js";
 import { choice, clamp, el, number, percent } from "./dom.js";
+import { hatching } from "./hatch.js";
+import { isHidden } from "./matrix.js";
 import { activeHeads } from "./state.js";
 
 const WAYS = [
@@ -264,9 +266,11 @@ class ImageView {
     const scale = scaleWords(true);
     for (let n = 0; n < grid[0] * grid[1]; n++) {
       const word = scale[Math.round(255 * clamp((weights[first + n] - least) / (most - least), 0, 1))];
-      context.fillStyle = !Number.isFinite(weights[first + n])
-        ? css(NOT_FINITE)
-        : `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255} / 0.72)`;
+      context.fillStyle = isHidden(weights[first + n])
+        ? hatching(context, true)
+        : !Number.isFinite(weights[first + n])
+          ? css(NOT_FINITE)
+          : `rgb(${word & 255} ${(word >> 8) & 255} ${(word >> 16) & 255} / 0.72)`;
       context.fillRect((n % grid[1]) * dot, Math.floor(n / grid[1]) * dot, dot, dot);
     }
     const place = query - first;
@@ -311,7 +315,7 @@ function reach(weights) {
 }
 
 function mean(rows) {
-  const sum = new Float32Array(rows[0].length);
+  const sum = new Float32Array(rows[0].length).fill(-0);
   for (const row of rows) for (let n = 0; n < sum.length; n++) sum[n] += row[n] / rows.length;
   return sum;
 }

@@ -1,6 +1,8 @@
 // View 2: one head's matrix, panned and zoomed like a city map, down to single weights.
 import { scaleColour } from "./colour.js";
 import { button, choice, clamp, el, framed, number, percent, quoted, sharpen } from "./dom.js";
+import { hatching } from "./hatch.js";
+import { isHidden } from "./matrix.js";
 import { MARGIN, drawLegend, paintCross, paintEdges, paintNumbers, paintLabels } from "./sheet.js";
 import { TILE } from "./source.js";
 import { Tiles, coarsest, covering, overviewCell } from "./tiles.js";
@@ -19,6 +21,7 @@ export class MapView {
     this.margin = margin;
     this.alone = alone; // with numbers along its edges, and a sentence below
     this.painted = painted;
+    this.shows = { broken: false, hides: false }; // of what the legend must tell
     this.at = null; // { x, y } in tokens at the room's corner (negative: the map begins further in), scale in pixels a token
     this.canvas = el("canvas", {
       tabIndex: 0,
@@ -333,7 +336,9 @@ export class MapView {
       this.readout.textContent =
         weight === null
           ? `${where}: this page's detail ends at ${this.head.about.cell} tokens a cell`
-          : `${where}: weight ${number(weight, 6)} (${percent(weight)})`;
+          : isHidden(weight)
+            ? `${where}: hidden by the mask`
+            : `${where}: weight ${number(weight, 6)} (${percent(weight)})`;
       this.readout.dataset.weight = weight ?? "";
     } catch (error) {
       if (error.name !== "AbortError" && this.asked === asked) this.readout.textContent = `${where}: ${error.message}`;
@@ -359,9 +364,11 @@ export class MapView {
     context.clip();
     context.fillStyle = scaleColour(0, this.eye.dark());
     context.fillRect(this.plot.left, this.plot.top, this.plot.width, this.plot.height);
+    const told = JSON.stringify(this.shows);
+    this.shows = { broken: false, hides: false };
     this.paintTiles(context);
     paintNumbers(this, context);
-    if (this.tiles.broken && !this.legend.querySelector(".nan-swatch")) drawLegend(this);
+    if (told !== JSON.stringify(this.shows)) drawLegend(this);
     context.restore();
     paintCross(this, context, ink);
     paintEdges(this, context, ink);
@@ -421,13 +428,16 @@ export class MapView {
     context.beginPath();
     context.rect(this.plot.left - x * scale, this.plot.top - y * scale, keys * scale, queries * scale);
     context.clip();
-    context.drawImage(
-      this.tiles.picture(tile, look),
-      this.plot.left + (left - x) * scale,
-      this.plot.top + (top - y) * scale,
-      wide * scale,
-      high * scale,
-    );
+    const picture = this.tiles.picture(tile, look);
+    const place = [this.plot.left + (left - x) * scale, this.plot.top + (top - y) * scale, wide * scale, high * scale];
+    this.shows.broken ||= tile.broken;
+    this.shows.hides ||= tile.hides;
+    if (tile.hides) {
+      // What is hidden is left out of the picture; a coarser tile may lie below.
+      context.fillStyle = hatching(context, look.dark);
+      context.fillRect(...place);
+    }
+    context.drawImage(picture, ...place);
     context.restore();
   }
 

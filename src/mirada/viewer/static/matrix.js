@@ -25,6 +25,11 @@ export function maskOf(kind, data, head, queries, keys) {
   return { range: whole, seen: (i, j) => bias(i, j) !== -Infinity, bias, holes: true };
 }
 
+/** Whether a weight is one that a mask hides. */
+export function isHidden(weight) {
+  return Object.is(weight, -0);
+}
+
 /** One head as queries and keys. */
 export class Vectors {
   constructor({ query, key, scale, queries, keys, width, mask, normalisers = null }) {
@@ -68,14 +73,18 @@ export class Vectors {
       // NaN stays the largest: the row is NaN then, not empty.
       if (value > largest || Number.isNaN(value)) largest = value;
     }
-    into.fill(0, at, at + first);
-    into.fill(0, at + after, at + this.keys);
+    into.fill(-0, at, at + first);
+    into.fill(-0, at + after, at + this.keys);
     if (largest === -Infinity) {
-      into.fill(0, at, at + this.keys);
+      into.fill(-0, at, at + this.keys);
       return -Infinity;
     }
     let total = 0;
-    for (let j = first; j < after; j++) total += into[at + j] = Math.exp(into[at + j] - largest);
+    for (let j = first; j < after; j++) {
+      const score = into[at + j];
+      // What is hidden has −0: a sum of such weights is −0 again, a visible weight makes it +0 or more.
+      total += into[at + j] = score === -Infinity ? -0 : Math.exp(score - largest);
+    }
     for (let j = first; j < after; j++) into[at + j] /= total;
     return largest + Math.log(total);
   }
@@ -89,7 +98,7 @@ export class Vectors {
   /** A weight from its score and its row's normaliser. */
   weight(i, j) {
     const score = this.masked(i, j);
-    return score === -Infinity ? 0 : Math.exp(score - this.normalisers[i]);
+    return score === -Infinity ? -0 : Math.exp(score - this.normalisers[i]);
   }
 
   column(j) {
@@ -158,12 +167,12 @@ export class Table {
 /** Between the edges of blocks: the sum over each block of keys, the mean over each block of queries. */
 function inCells(weight, rows, columns) {
   const [r, s] = [rows.length - 1, columns.length - 1];
-  const values = new Float64Array(r * s);
+  const values = new Float64Array(r * s).fill(-0); // of hidden pairs alone it stays so
   for (let n = 0; n < r; n++) {
     const share = 1 / (rows[n + 1] - rows[n]);
     for (let i = rows[n]; i < rows[n + 1]; i++) {
       for (let m = 0; m < s; m++) {
-        let sum = 0;
+        let sum = -0;
         for (let j = columns[m]; j < columns[m + 1]; j++) sum += weight(i, j);
         values[n * s + m] += sum * share;
       }

@@ -1,7 +1,9 @@
 // What is drawn over and around a map: numbers in cells, the cross-hair, the edges, the words, the legend.
 import { NOT_FINITE, css, inkOn, inkOnScale, scaleColour, signedColour } from "./colour.js";
 import { el, number, wordOf } from "./dom.js";
+import { hiddenSwatch } from "./hatch.js";
 import { legend } from "./legend.js";
+import { isHidden } from "./matrix.js";
 import { TILE } from "./source.js";
 import { covering, shareOf } from "./tiles.js";
 
@@ -25,6 +27,7 @@ export function paintNumbers(map, context) {
     for (let i = Math.max(r * TILE, Math.floor(top)); i < Math.min(r * TILE + tile.rows, bottom); i++) {
       for (let j = Math.max(c * TILE, Math.floor(left)); j < Math.min(c * TILE + tile.columns, right); j++) {
         const value = tile.values[(i - r * TILE) * tile.columns + j - c * TILE];
+        if (isHidden(value)) continue;
         context.fillStyle = inkOf(value, share, map);
         context.fillText(shortWeight(value), ...map.middle(i, j));
       }
@@ -182,7 +185,8 @@ export function drawLegend(map) {
   const unit = log ? `even share = 1/${keys}` : "weight of a key";
   map.legend.replaceChildren(
     ...(signed ? signedLegend(ticks, unit, log, dark) : legend((at) => scaleColour(at, dark), ticks, unit)),
-    map.tiles.broken ? notFinite() : "",
+    map.shows.broken ? notFinite() : "",
+    map.shows.hides ? hiddenSwatch() : "",
   );
 }
 

@@ -79,7 +79,9 @@ class CarriedLayer {
     const shares = await this.once(`shares${level}`, inflate);
     const largest = await this.once(`largest${level}`, floats);
     const [rows, columns] = [this.about.queries, this.about.keys].map((size) => Math.ceil(size / cell));
-    return { values: sharesOf({ shares, largest }, head, rows, columns), rows, columns, cell };
+    const values = sharesOf({ shares, largest }, head, rows, columns);
+    if (level && this.about.hides) hideBits(values, await this.once(`hidden${level}`, inflate), head);
+    return { values, rows, columns, cell };
   }
 
   async mask(head) {
@@ -147,11 +149,17 @@ class CarriedHead {
   }
 
   async table() {
-    const { queries, keys, bits } = this.about;
-    if (bits !== 32) return new Table((await this.layer.cells("", 1, this.index)).values, queries, keys);
+    const { queries, keys, mask } = this.about;
+    const weights = await this.weights();
+    if (mask && mask !== "none") hideUnseen(weights, await this.layer.mask(this.index), keys);
+    return new Table(weights, queries, keys);
+  }
+
+  async weights() {
+    if (this.about.bits !== 32) return (await this.layer.cells("", 1, this.index)).values;
     const all = await this.layer.once("weights", floats);
-    const size = queries * keys;
-    return new Table(all.subarray(this.index * size, (this.index + 1) * size), queries, keys);
+    const size = this.about.queries * this.about.keys;
+    return all.subarray(this.index * size, (this.index + 1) * size);
   }
 
   /** What answers for rows, columns and cells at any place. */
@@ -237,6 +245,17 @@ class CarriedHead {
       ),
     };
   }
+}
+
+/** −0 in place of the weights that a mask hides: `mirada.viewer.hidden`. */
+function hideUnseen(weights, mask, keys) {
+  for (let n = 0; n < weights.length; n++) if (!mask.seen(Math.floor(n / keys), n % keys)) weights[n] = -0;
+}
+
+/** The same by a head's bits, which begin at a whole byte. */
+function hideBits(values, bits, head) {
+  const from = head * Math.ceil(values.length / 8);
+  for (let n = 0; n < values.length; n++) if ((bits[from + (n >> 3)] >> (7 - (n & 7))) & 1) values[n] = -0;
 }
 
 /** Σ weight · value; a weight of 0 counts for nothing, NaN included. */

@@ -2,6 +2,7 @@
 import { NOT_FINITE_WORD, scaleWords, signedWords } from "./colour.js";
 import { clamp, el } from "./dom.js";
 import { logShare } from "./heads.js";
+import { isHidden } from "./matrix.js";
 import { Kept, TILE } from "./source.js";
 
 /** How a weight becomes a share of the colour scale; a difference below 0 a negative one. */
@@ -17,7 +18,6 @@ export class Tiles {
     this.onerror = onerror;
     this.waiting = [];
     this.running = 0;
-    this.broken = false;
   }
 
   /** The tile, where it is there; else it is asked for. */
@@ -27,7 +27,7 @@ export class Tiles {
   }
 
   asked(head, cell, r, c) {
-    const tile = { state: "waiting", cell, r, c, head };
+    const tile = { state: "waiting", cell, r, c, head, broken: false, hides: false };
     this.waiting.push(tile);
     this.run();
     return tile;
@@ -75,7 +75,11 @@ export class Tiles {
       const width = Math.min(tile.cell, keys - left - m * tile.cell);
       for (let n = m; n < pixels.length; n += tile.columns) {
         const finite = Number.isFinite(tile.values[n]);
-        this.broken ||= !finite;
+        tile.broken ||= !finite;
+        if (isHidden(tile.values[n])) {
+          tile.hides = true;
+          continue; // transparent: the map is hatched below
+        }
         pixels[n] = finite
           ? scale[zero + clamp(Math.round(255 * share(tile.values[n], width)), least, 255)]
           : NOT_FINITE_WORD;

@@ -1,6 +1,8 @@
 // View 3: the text itself. A token shows where it looks, and who looks at it.
 import { NOT_FINITE, css, headColour } from "./colour.js";
 import { choice, clamp, el, framed, fromRightToLeft, percent, sharpen, wordOf } from "./dom.js";
+import { hatching, hiddenSwatch } from "./hatch.js";
+import { isHidden } from "./matrix.js";
 import { activeHeads } from "./state.js";
 
 const LINES = 16; // drawn to each side: more would hide the text
@@ -276,6 +278,7 @@ class TokensView {
         ...ticks,
       ),
       el("span", { class: "soft", text: says }),
+      [this.looks, this.lookers].some((found) => found?.mean.some(isHidden)) ? hiddenSwatch() : "",
     );
   }
 
@@ -348,8 +351,13 @@ class TokensView {
 
   /** What is looked at, in the colours of the heads that look. */
   paintShades(context) {
-    if (!this.looks?.most) return;
+    if (!this.looks) return;
     this.visible(this.keyBoxes, (box, at) => {
+      if (isHidden(this.looks.mean[at])) {
+        context.fillStyle = hatching(context, this.eye.dark());
+        context.fillRect(box.x, box.y, box.width, box.height);
+        return;
+      }
       const finite = Number.isFinite(this.looks.mean[at]);
       const share = finite ? Math.sqrt(this.looks.mean[at]) : 1;
       if (share >= FAINTEST) {
@@ -468,6 +476,7 @@ function oneLine(context, from, to, colour, share, columns, dashes) {
 function without({ mean }) {
   if (!mean.every(Number.isFinite))
     return [el("p", { class: "soft", text: "Weights here are not finite (NaN or infinite)." })];
+  if (mean.every(isHidden)) return [el("p", { class: "soft", text: "None: a mask hides every one of them." })];
   return mean.some((weight) => weight > 0)
     ? []
     : [el("p", { class: "soft", text: "None: every weight is 0, as where a mask hides all keys." })];
@@ -476,7 +485,7 @@ function without({ mean }) {
 /** The mean over heads, every head's part, and the strongest places; a place has the colour of the head that leads there. */
 function strongest(parts, colours, colour) {
   const { length } = parts[0];
-  const mean = new Float32Array(length);
+  const mean = new Float32Array(length).fill(-0); // where every head's mask hides the key, it stays so
   for (const part of parts) for (let n = 0; n < length; n++) mean[n] += part[n] / parts.length;
   let most = 0;
   for (const weight of mean) if (weight > most) most = weight;
