@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from mirada.training.run import Folder, RunError
 from mutations import mutated
@@ -183,7 +182,7 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     (run.path / "plots").mkdir()
     for name in ("plots/.loss.png.part", "plots/loss.png", ".lock"):
         (run.path / name).symlink_to(outside)
-    run.save_picture("loss", Figure())
+    run.save_picture("loss", b"\x89PNG")
     with pytest.raises(RunError, match=r"\.lock"), run.locked():
         pass
     assert outside.read_text() == "mine"
@@ -261,7 +260,7 @@ def test_a_mutated_file_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_kept_as_png(tmp_path: Path) -> None:
-    path = Folder(tmp_path).save_picture("loss", Figure())
+    path = Folder(tmp_path).save_picture("loss", b"\x89PNG")
     assert path == tmp_path / "plots" / "loss.png"
     assert path.read_bytes().startswith(b"\x89PNG")
     assert list(contents(path.parent)) == ["loss.png"]

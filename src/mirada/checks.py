@@ -15,6 +15,16 @@ def default_scale(width: int) -> float:
     return width**-0.5 if width else 1.0
 
 
+def patch_sides(height: int, width: int) -> list[int]:
+    """The sides, in pixels, of the square patches that cut an image of this size without a rest.
+
+    >>> patch_sides(8, 12)
+    [1, 2, 4]
+    """
+    common = math.gcd(height, width)
+    return [side for side in range(1, common + 1) if common % side == 0]
+
+
 def number(name: str, value: Any, *, positive: bool = False) -> float:
     """A finite number. A tensor that wants a gradient is refused: it would silently get none."""
     if isinstance(value, Tensor) and value.requires_grad:

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from mirada import __version__, systems
+from mirada import __version__, plots, systems
 from mirada.systems import System
 from mirada.training import loop as training
 from mirada.training import processes
@@ -80,7 +80,7 @@ class Run:
 
     def plot(self) -> list[Path]:
         """Draw the system's pictures into the folder's plots/; gives their paths."""
-        return [self.folder.save_picture(name, figure) for name, figure in self.system.pictures(self)]
+        return [self.folder.save_picture(name, plots.png(figure)) for name, figure in self.system.pictures(self)]
 
     def predict(self, inputs: Sequence[str]) -> tuple[str, Figure]:
         """What the model makes of some inputs, as a text and as a picture of what it attends to."""

@@ -39,8 +39,10 @@ def sink(matrix: Any, tokens: int = 1) -> Tensor:
     matrix = as_attention(matrix)
     if not 1 <= tokens <= matrix.shape[-1]:
         raise ValueError(f"tokens must lie between 1 and the number of keys, {matrix.shape[-1]}, got {tokens}")
-    first = torch.arange(matrix.shape[-1], device=matrix.device) < tokens
-    return _mean(matrix, matrix.mass(first))
+    queries = torch.arange(matrix.shape[-2], device=matrix.device)
+    first = torch.arange(tokens, device=matrix.device)
+    pairs = matrix.entries(queries.repeat_interleave(tokens), first.repeat(len(queries)))  # (..., L·tokens)
+    return _mean(matrix, pairs.unflatten(-1, (len(queries), tokens)).sum(-1))
 
 
 def diagonal(matrix: Any, offset: int) -> Tensor:

@@ -12,9 +12,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from mirada import experiment
+from mirada import experiment, plots
 from mirada.comparison import compare
-from mirada.plots import save
 from mirada.training.processes import is_launched_first
 
 RunFolder = Annotated[Path, Parameter(help="Folder that keeps the run.")]
@@ -43,7 +42,7 @@ def predict(
     asked = experiment.load(run)
     text, figure = asked.predict(inputs)
     print(text)
-    print(asked.folder.save_picture("prediction", figure))
+    print(asked.folder.save_picture("prediction", plots.png(figure)))
 
 
 def plot(
@@ -63,4 +62,4 @@ def plot(
         return
     comparison = compare([experiment.load(folder) for folder in (run, *others)])
     Console().print(comparison.table)
-    print(save(comparison.figure, out))
+    print(plots.save(comparison.figure, out))

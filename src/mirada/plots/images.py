@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from mirada.checks import patch_sides
 from mirada.plots.style import (
     BLUE,
     FAINT,
@@ -288,7 +289,7 @@ def _mosaic(tiles: np.ndarray, gap: int) -> np.ndarray:
 def _side_of_patch(picture: np.ndarray, count: int, patch: int | None) -> int:
     height, width = picture.shape
     side = patch or math.isqrt(height * width // max(count, 1))
-    if side < 1 or height % side or width % side or (height // side) * (width // side) != count:
+    if side not in patch_sides(height, width) or (height // side) * (width // side) != count:
         wanted = f"patches of {patch}×{patch} pixels" if patch else "square patches"
         raise ValueError(
             f"weights must be one for each patch: {count} don't cut a {height}×{width} image into {wanted}"

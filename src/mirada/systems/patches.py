@@ -29,6 +29,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from mirada import plots
+from mirada.checks import patch_sides
 from mirada.data.batches import Batch, in_order, shuffled
 from mirada.data.images import Images, Name, load_images
 from mirada.matrix import attention
@@ -274,9 +275,9 @@ def side_of_patch(settings: Settings, size: tuple[int, int]) -> int:
     """Pixels a side: a quarter of the image's height, so 16 patches of a square image, unless the settings say."""
     height, width = size
     patch = settings.patch or max(1, height // 4)
-    if height % patch or width % patch:
-        common = math.gcd(height, width)
-        fitting = ", ".join(str(side) for side in range(1, common + 1) if common % side == 0)
+    sides = patch_sides(height, width)
+    if patch not in sides:
+        fitting = ", ".join(map(str, sides))
         raise ValueError(f"patch={patch} does not divide images of {height}×{width}, wanted one of {fitting}")
     return patch
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,9 +23,7 @@ _DPI = 200
 
 def picture(figure: Figure, alt: str, caption: str, span: Span = "whole") -> Picture:
     """Draw a figure for the page."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return Picture(png=buffer.getvalue(), alt=alt, caption=caption, span=span)
+    return Picture(png=plots.png(figure, _DPI), alt=alt, caption=caption, span=span)
 
 
 def panels(step: Step, captions: Sequence[str]) -> list[Picture]:

@@ -230,11 +230,9 @@ class Folder:
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise RunError(f"{self.path / 'metrics.jsonl'} is damaged: train again into another folder") from None
 
-    def save_picture(self, name: str, figure: Any) -> Path:
-        """Keep a matplotlib figure as plots/NAME.png; gives its path."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-        return self._write(f"plots/{name}.png", buffer.getvalue())
+    def save_picture(self, name: str, png: bytes) -> Path:
+        """Keep a picture as plots/NAME.png; gives its path."""
+        return self._write(f"plots/{name}.png", png)
 
     def _read(self, name: str) -> bytes | None:
         path = self.path / name

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from mirada.checks import patch_sides
+
 _OTHERS = 5
 """Class, distillation and register tokens stand before the patches; more others than these may stand anywhere."""
 
@@ -47,7 +49,7 @@ def as_picture(image: Tensor, patch: int | None, tokens: int, first: int | None 
     pixels = _pixels(image)
     height, width = pixels.shape[:2]
     side = patch if patch is not None else _side(height, width, tokens)
-    if side is None or side < 1 or height % side or width % side:
+    if side not in patch_sides(height, width):
         asked = "no patch" if side is None else f"patch={side}"
         raise ValueError(f"image: {asked} divides {height}×{width} pixels into {tokens} tokens; give patch= in pixels")
     grid = (height // side, width // side)
@@ -67,8 +69,7 @@ def as_picture(image: Tensor, patch: int | None, tokens: int, first: int | None 
 
 def _side(height: int, width: int, tokens: int) -> int | None:
     """The patch that uses the most tokens; a few may be no patches (class and register tokens)."""
-    sides = (n for n in range(1, min(height, width) + 1) if height % n == 0 and width % n == 0)
-    counts = {side: height * width // side**2 for side in sides}
+    counts = {side: height * width // side**2 for side in patch_sides(height, width)}
     return next((side for side, count in counts.items() if max(tokens - 8, tokens / 2) <= count <= tokens), None)
 
 

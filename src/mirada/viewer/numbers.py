@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirada import summaries
 from mirada.viewer.scene import Matrix
 
 
@@ -41,14 +42,9 @@ def edges(matrix: Matrix) -> Edges:
 
 def of_heads(matrix: Matrix, known: Edges) -> Measures:
     """What heads are sorted and filtered by. A mean leaves out queries that attend to nothing; NaN where all do."""
-    *_, queries, keys = matrix.shape
-    every = torch.arange(queries)
     attends = matrix.logsumexp() != -torch.inf  # (H, L)
-    sink = matrix.entries(every, torch.zeros_like(every)).float().sum(-1) / attends.sum(-1)
-    own = every[(every >= 1) & (every <= keys)]
-    previous = torch.zeros_like(sink)
-    if len(own):
-        previous = matrix.entries(own, own - 1).float().sum(-1) / attends[..., own].sum(-1)
+    sink = summaries.sink(matrix).float()
+    previous = summaries.previous_token(matrix).float() if matrix.shape[-2] > 1 else torch.zeros_like(sink)
     return Measures(known.entropy.sum(-1) / attends.sum(-1), sink, previous, _concentration(known.received))
 
 
