@@ -8,14 +8,14 @@ said in `mirada.summaries`.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from mirada.kernels import Scores
-from mirada.kernels.scores import hide
+from mirada.kernels.chunks import Chunk, Memory, chunks
 from mirada.masks import is_causal
 from mirada.surveys.bins import OCTAVES, octave
 from mirada.surveys.copies import Copies
@@ -96,9 +96,8 @@ def in_one_pass(scores: Scores, sides: Sides, names: Collection[str]) -> Answers
         names: out of `PER_QUERY` and `CURVES`; those that this attention can't answer are left out.
     """
     asked = _Asked(scores, sides, [name for name in names if sides.answers(name)])
-    for at, rows, columns, piece in scores.pieces(_CACHED):
-        if columns.start < columns.stop:
-            asked.see(*_boxed(at), rows, columns, piece)
+    for chunk in chunks(scores, _CACHED):
+        asked.see(*_boxed(chunk.at), chunk)
     return asked.answers()
 
 
@@ -114,7 +113,8 @@ class _Asked:
 
     def __init__(self, scores: Scores, sides: Sides, names: list[str]) -> None:
         self._sides, self._names = sides, names
-        self._causal = is_causal(scores.mask)
+        self._ahead = not is_causal(scores.mask)
+        self._memory = Memory(scores.query, 2)
         texts, heads, queries, keys = (*scores.leading, scores.queries, scores.keys)
         self._seen = scores.query.new_zeros(texts, heads, queries, dtype=torch.bool)
         own = [name for name in names if name in PER_QUERY]
@@ -125,20 +125,21 @@ class _Asked:
         by_distance = CURVES[0] in names
         self._by_offset = scores.query.new_zeros(texts, heads, queries + keys) if by_distance else None
 
-    def see(self, texts: slice, heads: slice, rows: slice, columns: slice, piece: Scores) -> None:
-        block, hidden = _scores(piece, max(0, rows.start + 1 - columns.start) if self._causal else 0)
-        block = block.view(_size(texts, self._seen.shape[0]), _size(heads, self._seen.shape[1]), *block.shape[-2:])
-        weights, seen, entropy = _weights(block, hidden, wanted="entropy" in self._values)
+    def see(self, texts: slice, heads: slice, chunk: Chunk) -> None:
+        rows, columns = chunk.rows, chunk.keys
+        weights, seen, entropy = _weights(chunk, self._memory, "entropy" in self._values)
+        sizes = (_size(texts, self._seen.shape[0]), _size(heads, self._seen.shape[1]))
+        weights = weights.view(*sizes, *weights.shape[-2:])
         here = (texts, heads, rows)
-        self._seen[here] = seen
+        self._seen[here] = seen.view(*sizes, -1)
         if entropy is not None:
-            self._values["entropy"][here] = entropy
+            self._values["entropy"][here] = entropy.view(*sizes, -1)
         if "sink" in self._values:
             self._values["sink"][here] = self._sink(weights, texts, columns)
         if "previous_token" in self._values:
             self._values["previous_token"][here] = _previous(weights, rows, columns)
         if "distance" in self._values:
-            self._values["distance"][here] = _distance(weights, rows, columns, ahead=not self._causal)
+            self._values["distance"][here] = _distance(weights, rows, columns, self._ahead)
         if "padding_share" in self._values:
             padding = ~self._sides.real_keys[texts, None, columns, None]
             self._values["padding_share"][here] = (weights @ padding.to(weights))[..., 0]
@@ -210,31 +211,23 @@ def _size(part: slice, whole: int) -> int:
     return len(range(*part.indices(whole)))
 
 
-def _scores(piece: Scores, start: int) -> tuple[Tensor, slice]:
-    """The scores of a piece, −inf where hidden, and the columns that may hold hidden ones: none before ``start``."""
-    columns = slice(start, piece.keys)
-    block = replace(piece, mask=None).whole()
-    if piece.mask is None or start >= piece.keys:
-        return block, slice(0, 0)
-    visible, bias = piece.mask.block(slice(0, piece.queries), columns, block.device)
-    if bias is not None:
-        return hide(block, visible, bias), columns
-    hide(block[..., columns], visible, None)
-    return block, columns
-
-
-def _weights(block: Tensor, hidden: slice, wanted: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """From scores (texts, heads, rows, columns), which are written into: weights, who sees something, entropies.
+def _weights(chunk: Chunk, memory: Memory, wanted: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The weights of a chunk (..., rows, keys), which of its queries see something, and their entropies.
 
     With s relative to its row's maximum, the entropy is log Σ exp(s) − Σ A s, and the largest weight is 1 / Σ exp(s).
     """
+    scores, room = memory.rooms(chunk, chunk.part.keys)
+    block = chunk.block(scores)
     largest = block.amax(-1, keepdim=True)
     blind = largest == -torch.inf
-    block -= largest.masked_fill(blind, 0.0)
-    block[..., hidden].clamp_(min=torch.finfo(block.dtype).min)  # 0 × −inf is NaN
-    weights = torch.softmax(block, -1)
+    hides = chunk.part.mask is not None and bool(blind.any())
+    block.sub_(largest.masked_fill(blind, 0.0) if hides else largest)
+    for side in chunk.part.masked(chunk.rows, chunk.keys):  # 0 × −inf is NaN
+        start = chunk.keys.start
+        block[..., side.start - start : side.stop - start].clamp_(min=torch.finfo(block.dtype).min)
+    weights = torch.softmax(block, -1, out=room[: block.numel()].view(block.shape))
     entropy = -weights.amax(-1).log() - torch.linalg.vecdot(weights, block) if wanted else None
-    if hidden.start == 0 < hidden.stop and bool(blind.any()):
+    if hides:
         weights.masked_fill_(blind, 0.0)
         entropy = None if entropy is None else entropy.masked_fill_(blind[..., 0], 0.0)
     return weights, ~blind[..., 0], entropy
