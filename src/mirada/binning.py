@@ -16,10 +16,10 @@ def check(
 ) -> tuple[int, int]:
     """The bins, where rectangle and bins fit a matrix of queries × keys; else a ValueError that says what doesn't."""
     for name, (start, stop), size in (("rows", rows, queries), ("cols", cols, keys)):
-        if not 0 <= start < stop <= size:
+        if not 0 <= start < stop <= size and (start, stop, size) != (0, 0, 0):
             raise ValueError(f"{name} must be (first, last + 1) within 0 and {size}, got {(start, stop)}")
     for name, count, (start, stop) in zip(("rows", "cols"), bins, (rows, cols), strict=True):
-        if not 1 <= count <= stop - start:
+        if not min(1, stop - start) <= count <= stop - start:
             raise ValueError(f"bins must lie between 1 and the {stop - start} {name} of the rectangle, got {count}")
     return bins
 

@@ -352,7 +352,7 @@ class AttentionMatrix:
             scores,
             known=self._normalisers if question == "logsumexp" else self._precise_normalisers,
             entropy=question in ("entropy", "statistics"),
-            bins=None if bin_of_each is None else bin_of_each.to(self.device),
+            bins=bin_of_each,
             k=k,
         )
 

@@ -30,8 +30,12 @@ class Rule(NamedTuple):
 
 def wanted(scores: Scores, *right: Tensor) -> bool:
     """Whether gradients will be asked for."""
-    learned = scores.mask is not None and scores.mask.requires_grad
-    return (learned or any(t.requires_grad for t in (scores.query, scores.key, *right))) and torch.is_grad_enabled()
+    if not torch.is_grad_enabled():
+        return False
+    for tensor in (scores.query, scores.key, *right):
+        if tensor.requires_grad:
+            return True
+    return scores.mask is not None and scores.mask.requires_grad
 
 
 def differentiable(rule: Rule, scores: Scores, *right: Tensor) -> Outputs:

@@ -12,7 +12,7 @@ from mirada.kernels.autograd import wanted
 from mirada.kernels.scores import Scores, finite
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)  # frozen, it would take a microsecond more
 class Problem:
     """What is to be computed of which attention. A question says which of the fields it needs."""
 
@@ -21,7 +21,9 @@ class Problem:
     known: Callable[[], Tensor] | None = None  # the log-normalisers (*leading, L)
     given: tuple[Tensor, Tensor, Tensor] | None = None  # query, key, value before their heads were repeated
     entropy: bool = False  # statistics: whether entropies are wanted
-    bins: Tensor | None = None  # statistics: the bin of each query (L,), rising: sums of the weights in each are wanted
+    bins: Tensor | None = (
+        None  # statistics: the bin of each query (L,), rising, on the CPU: sums of the weights in each are wanted
+    )
     rectangle: tuple[slice, slice] | None = None  # tile: queries and keys
     picture: tuple[int, int] | None = None  # tile: bins of queries and of keys
     k: int = 0  # topk: how many keys
@@ -49,7 +51,8 @@ class Problem:
     @property
     def nothing(self) -> str | None:
         """Whether there is nothing to compute."""
-        empty = self.scores.empty or (self.value is not None and self.value.numel() == 0)
+        value = self.value
+        empty = self.scores.empty or (value is not None and value.numel() == 0)
         return "there is nothing to attend with or to" if empty else None
 
     @property

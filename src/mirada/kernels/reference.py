@@ -69,9 +69,9 @@ def transposed_product(scores: Scores, x: Tensor) -> tuple[Tensor]:
     return (weights(scores).mT @ x,)
 
 
-def entropy(scores: Scores) -> Tensor:
-    """−Σ_j A_ij log A_ij: (*leading, L)."""
-    block, known = scores.whole(), logsumexp(scores)
+def entropy(scores: Scores, known: Tensor) -> Tensor:
+    """−Σ_j A_ij log A_ij from the log-normalisers: (*leading, L)."""
+    block = scores.whole()
     found = weights_from(block, known)
     return -(found * log_weights(block, known, found)).sum(-1)
 

@@ -56,7 +56,7 @@ class Scores:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to attend with, or to."""
-        return 0 in (*self.query.shape, *self.key.shape)
+        return 0 in self.query.shape or 0 in self.key.shape
 
     def upcast(self) -> Scores:
         """The same in float32 at least: half precision is too coarse for normalisers and entropies."""

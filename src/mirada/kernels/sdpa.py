@@ -46,20 +46,22 @@ def refuses(problem: Problem) -> str | None:
     key, mask = scores.key, scores.mask
     if scores.softcap is not None:
         return "it knows no softcap"
-    if len(scores.leading) > 2:
+    if key.ndim > 4:
         return f"it takes two leading dimensions, these have {len(scores.leading)}"
     if key.shape != value.shape:
         return "the value must be as wide as the keys"
-    if scores.width == 1 or problem.nothing:
-        return problem.nothing or "with one channel it is slow"
-    if scores.keys <= scores.width * tuning.keys_per_channel:
+    keys, width = key.shape[-2:]
+    if width == 1:
+        return "with one channel it is slow"
+    if keys <= width * tuning.keys_per_channel:
         return "so few keys are faster formed"
-    if mask is None:
-        return None
-    if not is_causal(mask) and _entries(mask, scores) > _limit(mask, scores):
+    if mask is None or scores.empty:
+        return problem.nothing
+    if is_causal(mask):
+        if scores.scale <= 0:
+            return "a causal mask needs a scale above 0"
+    elif _entries(mask, scores) > _limit(mask, scores):
         return "the mask as a tensor would be large"
-    if is_causal(mask) and scores.scale <= 0:
-        return "a causal mask needs a scale above 0"
     # NaN and inf come through the forward pass to be seen; the backward pass can hide that they came through.
     return problem.learned or (problem.poisoned if problem.graph else None)
 
@@ -82,13 +84,13 @@ def context(problem: Problem) -> Tensor | Declined:
         # On the CPU such a query gets zeros; what it gets elsewhere depends on the kernel.
         if query.device.type != "cpu" and not _all_see_something(added):
             return Declined(f"a query attends to nothing, for which the kernels of {query.device.type} differ")
-    missing = 2 - len(scores.leading)
+    missing = 4 - query.ndim
     for _ in range(missing):
         query, key, value = query[None], key[None], value[None]
     found = scaled_dot_product_attention(query, key, value, added, is_causal=causal, scale=scores.scale)
     for _ in range(missing):
         found = found[0]
-    if mask is None or problem.graph or finite(found):
+    if mask is None or found.requires_grad or finite(found):
         return found
     return Declined("NaN or inf came through: it may stand behind the mask")
 

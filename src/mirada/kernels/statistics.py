@@ -92,7 +92,7 @@ def _of_block(chunk: Chunk, entropy: bool, rooms: list[Tensor]) -> tuple[Tensor,
     total = -weights.amax(-1).log()
     found = torch.zeros_like(total)
     if entropy:
-        found = total - torch.linalg.vecdot(weights, block)
+        found = total - block.mul_(weights).sum(-1)
         found = found if relative else found + largest[..., 0]
     if dark:
         weights.masked_fill_(hidden, 0.0)
@@ -120,11 +120,14 @@ def _joined(blocks: list[list[Tensor]]) -> list[Tensor]:
 def _add(sums: Tensor, bins: Tensor, weights: Tensor, keys: slice) -> None:
     """Adds the weights (…, rows, keys) to the sums (…, bins, S) of the bins that their queries are in."""
     first, last = int(bins[0]), int(bins[-1])
-    if first == last:
-        sums[..., first, keys] += weights.sum(-2)
+    if (last - first) * tuning.rows_per_bin >= len(bins):  # a product sums many short runs of queries faster
+        members = functional.one_hot(bins - first).to(weights)  # (rows, bins that they reach)
+        sums[..., first : last + 1, keys] += members.mT @ weights
         return
-    members = functional.one_hot(bins - first).to(weights)  # (rows, bins that they reach)
-    sums[..., first : last + 1, keys] += members.mT @ weights
+    start = 0
+    for which, length in enumerate((bins - first).bincount().tolist(), first):
+        sums[..., which, keys] += weights[..., start : start + length, :].sum(-2)
+        start += length
 
 
 def _backward(
@@ -142,7 +145,9 @@ def _backward(
         weights = weights_from(block, own)
         grad = torch.zeros_like(weights)
         if of_sums is not None and bins is not None:
-            grad = chunked.centred(weights, of_sums[at][..., keys].index_select(-2, bins[rows]).to(weights))
+            grad = chunked.centred(
+                weights, of_sums[at][..., keys].index_select(-2, bins[rows].to(weights.device)).to(weights)
+            )
         if of_logsumexp is not None:
             grad += weights * of_logsumexp[at][..., rows, None].to(weights)
         if of_entropy is not None and entropy is not None:
@@ -170,7 +175,7 @@ def _rule(entropy: bool, bins: Tensor | None, known: Tensor | None) -> Rule:
 
 def _from_weights(scores: Scores, entropy: bool, bins: Tensor | None) -> Outputs:
     known = reference.logsumexp(scores)
-    found = (known, *([reference.entropy(scores)] if entropy else []))
+    found = (known, *([reference.entropy(scores, known)] if entropy else []))
     if bins is None:
         return found
     members = functional.one_hot(bins, count(bins)).to(scores.query)  # (L, bins)

@@ -45,17 +45,19 @@ def by_pass(problem: Problem) -> Tensor:
     """The picture from the sums of each bin of queries: (*leading, r, s)."""
     (rows, columns), (r, s) = _rectangle(problem)
     scores, bins = problem.scores.rectangle(rows, columns), binning.of_positions(rows.stop - rows.start, r)
-    sums = statistics.run(Problem(scores, bins=bins.to(scores.query.device))).sums
+    sums = statistics.run(Problem(scores, bins=bins)).sums
     assert sums is not None
     return binning.sum_columns(sums, s) / binning.sizes(len(bins), r)[:, None].to(sums)
 
 
 def refuses_forming(problem: Problem) -> str | None:
     """Why the rectangle's weights should not be formed."""
-    (_, keys), (_, s) = _sizes(problem)
+    (queries, keys), (_, s) = _sizes(problem)
+    if problem.nothing:
+        return None
     if _in_one_product(problem):
         return f"{s} bins of whole rows are one product"
-    weights = problem.weights // problem.scores.keys // problem.scores.queries * _sizes(problem)[0][0] * keys
+    weights = problem.scores.query.shape[:-2].numel() * queries * keys
     return None if weights <= tuning.small_tile else f"{weights:,} weights, more than {tuning.small_tile:,}"
 
 
