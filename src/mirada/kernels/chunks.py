@@ -1,4 +1,4 @@
-"""The one way in which kernels cut a matrix: whole heads while they are small, else rows of one head."""
+"""The one way in which kernels cut a matrix: several heads while they are small, else rows of one head."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mirada.kernels.scores import Scores
+from mirada.kernels.tuning import tuning
 
 
 class Chunk(NamedTuple):
@@ -37,12 +38,15 @@ def chunks(scores: Scores, elements: int, rows: int = 1, *, together: bool = Fal
     if together:
         yield from _rows((), scores, max(rows, elements // max(1, scores.query.shape[:-2].numel() * scores.keys)))
         return
-    each = scores.queries * scores.keys * scores.query.shape[1:-2].numel()  # entries of one example
+    # Under a mask that differs from query to query, a taller chunk holds more that is hidden.
+    masked = scores.mask is not None and not scores.mask.same_for_all_queries
+    height = min(scores.queries, tuning.masked_rows) if masked else scores.queries
+    each = height * scores.keys * scores.query.shape[1:-2].numel()  # entries of one example
     if scores.leading and each <= elements:
         count = max(1, elements // max(1, each))
         for start in range(0, scores.leading[0], count):
             at = (slice(start, start + count),)
-            yield from _rows(at, scores.part(at), scores.queries)
+            yield from _rows(at, scores.part(at), height)
     elif scores.leading:
         for n in range(scores.leading[0]):
             for chunk in chunks(scores.part((n,)), elements, rows):

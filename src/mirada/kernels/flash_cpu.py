@@ -167,7 +167,7 @@ def _masked_rows(scores: Scores, mask: Mask) -> Iterator[tuple[slice, slice]]:
     # A mask that differs from head to head costs as much per head.
     visible, bias = mask.block(slice(0, 1), slice(0, 1), scores.query.device)
     per_row = scores.keys * max(t.shape[:-2].numel() for t in (visible, bias) if t is not None)
-    height = max(1, min(tuning.flash_rows, tuning.chunk // per_row))
+    height = max(1, min(tuning.masked_rows, tuning.chunk // per_row))
     for start in range(0, scores.queries, height):
         stop = min(start + height, scores.queries)
         yield slice(start, stop), slice(*mask.keys_seen(start, stop, scores.keys))

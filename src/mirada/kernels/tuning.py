@@ -58,9 +58,8 @@ class Tuning:
     returned: int = 1 << 20
     """Entries of a piece of weights that are returned, 4 MB (speed.py, weights under a mask)."""
 
-    flash_rows: int = 256
-    """Queries of a chunk of the flash kernel under a mask: in a taller one more keys are masked (speed.py, "window of
-    256")."""
+    masked_rows: int = 256
+    """Queries of a chunk under a mask: in a taller one more keys are masked (speed.py, "window of 256")."""
 
     small_tile: int = 1 << 18
     """Entries of a rectangle that is formed outright (questions.py, "a window of 256 × 256 weights")."""

@@ -45,6 +45,11 @@ class _Window(Mask):
         own = i + self.offset
         return (j >= own - self.before) & (j <= own + self.after)
 
+    def block(self, rows: slice, columns: slice, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        all_seen = torch.ones(rows.stop - rows.start, columns.stop - columns.start, dtype=torch.bool, device=device)
+        own = self.offset + rows.start - columns.start
+        return all_seen.tril_(own + self.after).triu_(own - self.before), None
+
     def keys_seen(self, start: int, stop: int, keys: int) -> tuple[int, int]:
         own = (start + self.offset, stop + self.offset)
         return clamp(own[0] - self.before, keys), clamp(own[1] + self.after, keys)
