@@ -18,6 +18,7 @@ QUESTIONS = {
     "topk": lambda m: m.topk(2)[0],
     "tile": lambda m: m.tile((1, 6), (0, 5), (2, 3)),
     "entropy": lambda m: m.entropy(),
+    "statistics": lambda m: m.statistics(bins=3)[1:],  # weights know no log-normaliser but 0
     "received": lambda m: m.received(),
     "mass": lambda m: m.mass(masks.sliding_window(1, 1)),
     "group mass": lambda m: m.group_mass(torch.tensor([0, 0, 1, 1, 2, 2])),
@@ -37,6 +38,64 @@ def test_weights_answer_as_their_matrix(question: str, mask):
     matrix = AttentionMatrix(*torch.randn(2, 2, 3, 6, 4, dtype=torch.float64), mask)
     ask = QUESTIONS[question]
     torch.testing.assert_close(ask(DenseAttention(matrix.to_dense())), ask(matrix))
+
+
+@pytest.mark.parametrize("held", ["query and key", "weights"])
+@pytest.mark.parametrize(("queries", "keys"), [(0, 0), (0, 3), (3, 0)])
+def test_empty_sequences_give_empty_answers(held: str, queries: int, keys: int):
+    matrix = AttentionMatrix(torch.zeros(2, queries, 4), torch.zeros(2, keys, 4))
+    matrix = matrix if held == "query and key" else DenseAttention(torch.zeros(2, queries, keys))
+    everything = torch.ones(queries, keys, dtype=torch.bool)
+    of_queries, of_keys = torch.zeros(queries, dtype=torch.long), torch.zeros(keys, dtype=torch.long)
+    r, c, groups = min(2, queries), min(2, keys), min(1, keys)
+    shapes = {
+        "context": ((matrix @ torch.zeros(2, keys, 5)).shape, (2, queries, 5)),
+        "transpose": ((matrix.T @ torch.zeros(2, queries, 5)).shape, (2, keys, 5)),
+        "dense": (matrix.to_dense().shape, (2, queries, keys)),
+        "rows": (matrix.rows([]).shape, (2, 0, keys)),
+        "entries": (matrix.entries([], []).shape, (2, 0)),
+        "topk": (matrix.topk(groups)[0].shape, (2, queries, groups)),
+        "tile": (matrix.tile((0, queries), (0, keys), (r, c)).shape, (2, r, c)),
+        "mass": (matrix.mass(everything).shape, (2, queries)),
+        "group mass": (matrix.group_mass(of_keys).shape, (2, queries, groups)),
+        "restrict": (matrix.restrict(everything).shape, (2, queries, keys)),
+        "merge": (matrix.merge(of_queries, of_keys).shape, (2, min(1, queries), groups)),
+        "map": (matrix.statistics(bins=2).map.shape, (2, r, c)),
+    }
+    for question, (found, expected) in shapes.items():
+        assert found == expected, question
+    statistics = matrix.statistics()
+    assert statistics.logsumexp.tolist() == matrix.logsumexp().tolist() == [[-torch.inf] * queries] * 2
+    assert statistics.entropy.tolist() == matrix.entropy().tolist() == [[0.0] * queries] * 2
+    assert statistics.received.tolist() == matrix.received().tolist() == [[0.0] * keys] * 2
+    assert matrix.explain("entropy")
+
+
+@pytest.mark.parametrize("held", ["query and key", "weights"])
+@pytest.mark.parametrize(("queries", "keys"), [(0, 0), (0, 3), (3, 0)])
+def test_a_mean_over_no_queries_is_nan(held: str, queries: int, keys: int):
+    matrix = AttentionMatrix(torch.zeros(2, queries, 4), torch.zeros(2, keys, 4))
+    matrix = matrix if held == "query and key" else DenseAttention(torch.zeros(2, queries, keys))
+    ids = torch.zeros(keys, dtype=torch.long)
+    means = [
+        summaries.sink(matrix),
+        summaries.sink(matrix, 2) if keys else summaries.sink(matrix),
+        summaries.previous_token(matrix),
+        summaries.effective_keys(matrix),
+        summaries.padding_share(matrix, [keys, 0]),
+    ]
+    if queries == keys:
+        means += [summaries.distance(matrix), summaries.duplicate_token(matrix, ids), summaries.induction(matrix, ids)]
+    for mean in means:
+        assert mean.shape == (2,)
+        assert mean.isnan().all()
+    assert summaries.diagonal(matrix, 0).shape == (2, 0)
+
+
+def test_a_single_token_has_none_before_it():
+    assert summaries.previous_token(torch.ones(1, 1)).isnan()
+    with pytest.raises(ValueError, match="offset must reach a key from some query of a 1 × 1 matrix, got -1"):
+        summaries.diagonal(torch.ones(1, 1), -1)
 
 
 def test_merged_rows_sum_over_keys_and_average_over_queries():

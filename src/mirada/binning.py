@@ -24,6 +24,13 @@ def check(
     return bins
 
 
+def at_most(bins: int, queries: int, keys: int) -> tuple[int, int]:
+    """Bins in both directions, fewer where there are fewer queries or keys; ValueError for less than one."""
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    return min(bins, queries), min(bins, keys)
+
+
 def of_positions(size: int, bins: int) -> Tensor:
     """The bin of each of ``size`` positions: (size,) integers."""
     starts = torch.arange(1, max(1, bins)) * size // max(1, bins)

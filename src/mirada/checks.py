@@ -115,8 +115,9 @@ def positions(name: str, index: Tensor | Sequence[int], size: int, device: torch
     return positions.long() % size if len(positions) else positions
 
 
-def group_labels(name: str, groups: Tensor, size: int, device: torch.device) -> tuple[Tensor, int]:
-    """The group of each of ``size`` positions, checked, and the number of groups."""
+def members(name: str, groups: Tensor, size: int, like: Tensor) -> Tensor:
+    """Which of ``size`` positions is in which group, 0 or 1, from the checked group of each: (size, groups)."""
+    device = like.device
     labels = torch.as_tensor(groups, device=device)
     if labels.shape != (size,) or (size and (labels.is_floating_point() or labels.dtype == torch.bool)):
         raise ValueError(
@@ -124,4 +125,16 @@ def group_labels(name: str, groups: Tensor, size: int, device: torch.device) -> 
         )
     if size and int(labels.min()) < 0:
         raise ValueError(f"{name} must be numbered from 0 up, got {int(labels.min())}")
-    return labels.long(), int(labels.max()) + 1 if size else 0
+    return (labels[:, None] == torch.arange(int(labels.max()) + 1 if size else 0, device=device)).to(like.dtype)
+
+
+def k_of_keys(k: int, keys: int) -> None:
+    """ValueError unless there are k keys to name; of no keys none can be named."""
+    if not min(1, keys) <= k <= keys:
+        raise ValueError(f"k must lie between {min(1, keys)} and the number of keys, {keys}, got {k}")
+
+
+def one_of(name: str, value: str, names: Sequence[str]) -> None:
+    """ValueError unless the value is one of these names."""
+    if value not in names:
+        raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mirada import binning, checks
 from mirada.masks import Mask, as_mask
@@ -15,6 +14,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["DenseAttention"]
+
+
+class Statistics(NamedTuple):
+    """What ``statistics`` gives."""
+
+    logsumexp: Tensor  # (..., L)
+    entropy: Tensor  # (..., L), nats
+    received: Tensor  # (..., S)
+    map: Tensor  # (..., bins, bins), or as many as there are queries and keys
 
 
 class DenseAttention:
@@ -100,8 +108,7 @@ class DenseAttention:
 
     def topk(self, k: int) -> tuple[Tensor, Tensor]:
         """The k strongest keys of each query: weights and indices, each (..., L, k), strongest first."""
-        if not 1 <= k <= self.shape[-1]:
-            raise ValueError(f"k must lie between 1 and the number of keys, {self.shape[-1]}, got {k}")
+        checks.k_of_keys(k, self.shape[-1])
         weights, indices = self.weights.topk(k, -1)
         return weights, indices
 
@@ -123,6 +130,16 @@ class DenseAttention:
         """The attention that each key receives, its column's sum: (..., S)."""
         return self.weights.sum(-2)
 
+    def statistics(self, bins: int = 64) -> Statistics:
+        """Log-normalisers, entropy, attention received and a map of bins × bins."""
+        queries, keys = self.shape[-2:]
+        picture = self.tile((0, queries), (0, keys), binning.at_most(bins, queries, keys))
+        return Statistics(self.logsumexp(), self.entropy(), self.received(), picture)
+
+    def explain(self, question: str = "context", *_: Any, **__: Any) -> str:
+        """How a question is answered, as ``AttentionMatrix.explain``: from the weights, whichever it is."""
+        return "dense: the weights are there"
+
     def mass(self, mask: Mask | Tensor) -> Tensor:
         """How much of each query's attention goes where a boolean mask allows: (..., L)."""
         visible, bias = self._seen(mask)
@@ -143,8 +160,7 @@ class DenseAttention:
 
     def group_mass(self, groups: Tensor) -> Tensor:
         """How much of each query's attention goes to each group of keys: (..., L, groups)."""
-        labels, count = checks.group_labels("groups", groups, self.shape[-1], self.device)
-        return self.weights @ functional.one_hot(labels, count).to(self.dtype)
+        return self.weights @ checks.members("groups", groups, self.shape[-1], self.weights)
 
     def merge(self, queries: Tensor, keys: Tensor) -> DenseAttention:
         """Groups of queries and keys in place of each of them, as ``AttentionMatrix.merge``."""
@@ -163,6 +179,5 @@ class DenseAttention:
 
 def merged(mass: Tensor, queries: Tensor) -> DenseAttention:
     """The mean of the rows (..., L, groups) over each group of queries; an empty group attends to nothing."""
-    labels, count = checks.group_labels("queries", queries, mass.shape[-2], mass.device)
-    members = functional.one_hot(labels, count).to(mass.dtype)  # (L, groups)
+    members = checks.members("queries", queries, mass.shape[-2], mass)  # (L, groups)
     return DenseAttention(members.mT @ mass / members.sum(0).clamp_min(1.0)[:, None])

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from mirada import binning, checks, kernels
-from mirada.dense import DenseAttention, merged
+from mirada.dense import DenseAttention, Statistics, merged
 from mirada.kernels import Problem, Scores, reference, sdpa
 from mirada.kernels.autocast import cast
 from mirada.kernels.autograd import wanted
@@ -36,15 +36,6 @@ from mirada.masks import Mask, as_mask
 __all__ = ["AttentionMatrix", "attention"]
 
 _DENSE_LIMIT = 1 << 30  # bytes
-
-
-class Statistics(NamedTuple):
-    """What `AttentionMatrix.statistics` gives."""
-
-    logsumexp: Tensor  # (..., L)
-    entropy: Tensor  # (..., L), nats
-    received: Tensor  # (..., S)
-    map: Tensor  # (..., bins, bins), or as many as there are queries and keys
 
 
 class AttentionMatrix:
@@ -169,10 +160,8 @@ class AttentionMatrix:
 
     def statistics(self, bins: int = 64) -> Statistics:
         """Log-normalisers, entropy, attention received and a map of bins × bins, in one pass. Differentiable."""
-        if bins < 1:
-            raise ValueError(f"bins must be at least 1, got {bins}")
         queries, keys = self.shape[-2:]
-        r, c = min(bins, queries), min(bins, keys)
+        r, c = binning.at_most(bins, queries, keys)
         found = kernels.choose("statistics", self._problem("statistics", bins=bins))
         self._remember(found.logsumexp)
         means = binning.sum_columns(found.sums, c)[..., :r, :] / binning.sizes(queries, r)[:, None].to(found.sums)
@@ -191,8 +180,7 @@ class AttentionMatrix:
         >>> A.group_mass(torch.tensor([0, 0, 0, 1]))
         tensor([[0.7500, 0.2500]])
         """
-        labels, count = checks.group_labels("groups", groups, self._scores.keys, self.device)
-        return self @ functional.one_hot(labels, count).to(self.dtype)
+        return self @ checks.members("groups", groups, self._scores.keys, self.query)
 
     def merge(self, queries: Tensor, keys: Tensor) -> DenseAttention:
         """Groups in place of single tokens: the attention of groups of queries to groups of keys.
@@ -247,8 +235,7 @@ class AttentionMatrix:
 
         Where a query sees fewer than k keys, the rest has weight 0 and the index of some key that it can't see.
         """
-        if not 1 <= k <= self._scores.keys:
-            raise ValueError(f"k must lie between 1 and the number of keys, {self._scores.keys}, got {k}")
+        checks.k_of_keys(k, self._scores.keys)
         weights, indices = kernels.choose("topk", self._problem("topk", k=k))
         return weights.to(self.dtype), indices
 
@@ -321,9 +308,7 @@ class AttentionMatrix:
         >>> print(AttentionMatrix(torch.zeros(2, 1), torch.zeros(2, 1)).explain("entropy"))
         reference: so few weights are formed outright
         """
-        names = tuple(name for name in kernels.TABLE if name != "grouped")
-        if question not in names:
-            raise ValueError(f"question must be one of {', '.join(names)}, got {question!r}")
+        checks.one_of("question", question, [name for name in kernels.TABLE if name != "grouped"])
         if question in ("context", "attention", "weights", "transpose"):
             value = value if value is not None else self.query if question == "transpose" else self.key
             return str(kernels.explain(question, self._product(question, value)))

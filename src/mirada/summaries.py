@@ -37,8 +37,10 @@ __all__ = [
 def sink(matrix: Any, tokens: int = 1) -> Tensor:
     """Share of the attention that goes to the first ``tokens`` keys: the sink (Xiao et al. 2024, section 3.1)."""
     matrix = as_attention(matrix)
-    if not 1 <= tokens <= matrix.shape[-1]:
-        raise ValueError(f"tokens must lie between 1 and the number of keys, {matrix.shape[-1]}, got {tokens}")
+    keys = matrix.shape[-1]
+    if not 1 <= tokens <= max(1, keys):
+        raise ValueError(f"tokens must lie between 1 and the number of keys, {keys}, got {tokens}")
+    tokens = min(tokens, keys)
     queries = torch.arange(matrix.shape[-2], device=matrix.device)
     first = torch.arange(tokens, device=matrix.device)
     pairs = matrix.entries(queries.repeat_interleave(tokens), first.repeat(len(queries)))  # (..., L·tokens)
@@ -52,16 +54,21 @@ def diagonal(matrix: Any, offset: int) -> Tensor:
     """
     matrix = as_attention(matrix)
     queries, keys = matrix.shape[-2:]
-    i = torch.arange(max(0, -offset), min(queries, keys - offset), device=matrix.device)
-    if not len(i):
+    first, last = max(0, -offset), min(queries, keys - offset)
+    i = torch.arange(first, max(first, last), device=matrix.device)
+    if not len(i) and queries and keys:
         raise ValueError(f"offset must reach a key from some query of a {queries} × {keys} matrix, got {offset}")
     return matrix.entries(i, i + offset)
 
 
 def previous_token(matrix: Any) -> Tensor:
-    """Mean weight on the token before one's own (Clark et al. 2019, section 3; Voita et al. 2019, positional heads)."""
+    """Mean weight on the token before one's own (Clark et al. 2019, section 3; Voita et al. 2019, positional heads).
+
+    NaN for a single token, which has none before it.
+    """
     matrix = as_attention(matrix)
-    return _mean(matrix, diagonal(matrix, -1), skipped=1)
+    several = matrix.shape[-2] > 1
+    return _mean(matrix, diagonal(matrix, -1) if several else matrix.entries([], []), skipped=1)
 
 
 def duplicate_token(matrix: Any, ids: Tensor | Sequence[int]) -> Tensor:
