@@ -120,14 +120,12 @@ def _joined(blocks: list[list[Tensor]]) -> list[Tensor]:
 def _add(sums: Tensor, bins: Tensor, weights: Tensor, keys: slice) -> None:
     """Adds the weights (…, rows, keys) to the sums (…, bins, S) of the bins that their queries are in."""
     first, last = int(bins[0]), int(bins[-1])
-    if (last - first) * tuning.rows_per_bin >= len(bins):  # a product sums many short runs of queries faster
-        members = functional.one_hot(bins - first).to(weights)  # (rows, bins that they reach)
-        sums[..., first : last + 1, keys] += members.mT @ weights
-        return
-    start = 0
-    for which, length in enumerate((bins - first).bincount().tolist(), first):
-        sums[..., which, keys] += weights[..., start : start + length, :].sum(-2)
-        start += length
+    if first == last:
+        reached = weights.sum(-2, keepdim=True)
+    else:  # of its own: where keys are cut out, adding into the sums themselves takes four times as long
+        reached = weights.new_zeros(*weights.shape[:-2], last + 1 - first, weights.shape[-1])
+        reached.index_add_(-2, (bins - first).to(weights.device), weights)
+    sums[..., first : last + 1, keys] += reached
 
 
 def _backward(

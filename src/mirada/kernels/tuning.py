@@ -43,9 +43,6 @@ class Tuning:
     """Entries of a chunk that should stay in a processor's cache, 4 MB (questions.py, "statistics": with half as many
     the same, with twice as many 1.1 of its time)."""
 
-    rows_per_bin: int = 8
-    """Queries of a bin, from which its weights are summed by themselves (questions.py, "statistics")."""
-
     cached_rows: int = 64
     """Queries of such a chunk at the least: products of fewer rows are slow (questions.py, 16,384 tokens)."""
 
@@ -64,8 +61,8 @@ class Tuning:
     small_tile: int = 1 << 18
     """Entries of a rectangle that is formed outright (questions.py, "a window of 256 × 256 weights")."""
 
-    large_tile: int = 1 << 22
-    """Entries of a rectangle from which one pass over its rows is less work than products (questions.py, map)."""
+    large_tile: int = 1 << 20
+    """Entries of a rectangle from which one pass over its rows is less work than products (questions.py, map of 256 × 256)."""
 
     tile_keys: int = 1 << 18
     """Numbers of one head's keys, above which that pass took up to twice as long from run to run (docs/speed.md)."""
