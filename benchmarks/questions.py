@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 import timing
-from mirada import AttentionMatrix, rollout
+from mirada import AttentionMatrix, masks, rollout
 
 HEADS, WIDTH, LONG = 8, 64, 32_768
 DENSE_UP_TO = 4_096  # beyond, a dense matrix of 8 heads takes gigabytes
@@ -34,21 +34,21 @@ def tensors(length: int, heads: int = HEADS) -> tuple[Tensor, Tensor, Tensor]:
     return query, key, value
 
 
-def questions(query: Tensor, key: Tensor) -> dict[str, Callable[[], Any]]:
-    """Each asked of a fresh matrix, normalisers included."""
+def questions(query: Tensor, key: Tensor, mask: masks.Mask | None = None) -> dict[str, Callable[[], Any]]:
+    """Each asked of a fresh matrix, log-normalisers included."""
     length = query.shape[-2]
     whole = ((0, length), (0, length))
 
-    def all_three() -> None:
-        matrix = AttentionMatrix(query, key)
-        matrix.entropy(), matrix.received(), matrix.tile(*whole, (64, 64))
+    def fresh() -> AttentionMatrix:
+        return AttentionMatrix(query, key, mask)
 
     return {
-        "entropy": lambda: AttentionMatrix(query, key).entropy(),
-        "received": lambda: AttentionMatrix(query, key).received(),
-        "64 × 64 map": lambda: AttentionMatrix(query, key).tile(*whole, (64, 64)),
-        "all three": all_three,
-        "top(8)": lambda: AttentionMatrix(query, key).topk(8),
+        "entropy": lambda: fresh().entropy(),
+        "received": lambda: fresh().received(),
+        "64 × 64 map": lambda: fresh().tile(*whole, (64, 64)),
+        "256 × 256 map": lambda: fresh().tile(*whole, (256, 256)),
+        "statistics": lambda: fresh().statistics(),
+        "top(8)": lambda: fresh().topk(8),
     }
 
 
@@ -75,31 +75,37 @@ def built(query: Tensor, key: Tensor) -> dict[str, Callable[[], Any]]:
 
 
 def costs(lengths: list[int], rounds: int) -> list[dict[str, Any]]:
+    return [row for length in lengths for causal in (False, True) for row in _costs(length, causal, rounds)]
+
+
+def _costs(length: int, causal: bool, rounds: int) -> list[dict[str, Any]]:
+    query, key, value = tensors(length)
+    asked = questions(query, key, masks.causal(length) if causal else None)
+    works: dict[str, Callable[[], Any]] = {
+        "sdpa": lambda: scaled_dot_product_attention(query, key, value, is_causal=causal)
+    }
+    works |= asked
+    if length <= DENSE_UP_TO and not causal:
+        works |= {f"dense {name}": work for name, work in built(query, key).items()}
+    seconds = timing.interleaved(works, max(3, rounds * 1024 // length))
     rows = []
-    for length in lengths:
-        query, key, value = tensors(length)
-        asked = questions(query, key)
-        works: dict[str, Callable[[], Any]] = {"sdpa": lambda: scaled_dot_product_attention(query, key, value)}  # noqa: B023 - run within its round
-        works |= asked
-        if length <= DENSE_UP_TO:
-            works |= {f"dense {name}": work for name, work in built(query, key).items()}
-        seconds = timing.interleaved(works, max(3, rounds * 1024 // length))
-        for name in asked:
-            against_dense = seconds.get(f"dense {name}")
-            rows.append(
-                {
-                    "length": length,
-                    "question": name,
-                    "milliseconds": timing.times(seconds[name]).median * 1e3,
-                    "against one fused call": timing.ratio(seconds[name], seconds["sdpa"]),
-                    "building it takes": against_dense and timing.ratio(against_dense, seconds[name]),
-                }
-            )
+    for name in asked:
+        against_dense = seconds.get(f"dense {name}")
+        rows.append(
+            {
+                "length": length,
+                "mask": "causal" if causal else "none",
+                "question": name,
+                "milliseconds": timing.times(seconds[name]).median * 1e3,
+                "against one fused call": timing.ratio(seconds[name], seconds["sdpa"]),
+                "building it takes": against_dense and timing.ratio(against_dense, seconds[name]),
+            }
+        )
     return rows
 
 
 def zooms(rounds: int) -> list[dict[str, Any]]:
-    """Tiles of a long matrix whose normalisers are there."""
+    """Tiles of a long matrix whose log-normalisers are there."""
     query, key, _ = tensors(LONG, heads=1)
     matrix = AttentionMatrix(query, key)
     matrix.logsumexp()
@@ -175,7 +181,7 @@ def main() -> None:
         "memory": memory([1] if quick else [1, 8]),
     }
     show(f"{HEADS} heads, width {WIDTH}: cost of a question", results["costs"])
-    show(f"one head, length {LONG:,}, normalisers there: cost of a tile", results["zooms"])
+    show(f"one head, length {LONG:,}, log-normalisers there: cost of a tile", results["zooms"])
     show(f"length {LONG:,}: peak resident memory above the inputs, in a process of its own", results["memory"])
     timing.write(Path(__file__).parent / "results" / "questions.json", results)
 

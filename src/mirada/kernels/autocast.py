@@ -1,4 +1,4 @@
-"""What torch's autocast makes of attention: it computes in the dtype that was asked for, whatever its inputs have."""
+"""What torch's autocast makes of attention: it computes in its own dtype, whatever its inputs have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# A private name, which spares torch from being asked about the device: without it, that is asked every time.
+# A private name, which says at once that autocast is off: without it, each call checks the device.
 _anywhere: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
 
 

@@ -29,7 +29,7 @@ class Rule(NamedTuple):
 
 
 def wanted(scores: Scores, *right: Tensor) -> bool:
-    """Whether gradients will be asked for."""
+    """Whether gradients are wanted."""
     if not torch.is_grad_enabled():
         return False
     for tensor in (scores.query, scores.key, *right):

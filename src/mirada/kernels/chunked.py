@@ -155,7 +155,7 @@ def _backward(scores: Scores, right: tuple[Tensor, ...], kept: tuple[Tensor, ...
 
 #: A @ V and its log-normalisers.
 PRODUCT = Rule(forward, _kept, _backward, lambda *args: reference.context_and_logsumexp(*args))
-#: A @ V and A, which is kept, as it was asked for.
+#: A @ V and A, which is kept, as it was wanted.
 WEIGHTS = Rule(
     context_and_weights,
     lambda scores, right, outputs: (outputs[1],),

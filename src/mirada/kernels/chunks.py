@@ -64,14 +64,14 @@ def _rows(at: tuple[Any, ...], part: Scores, height: int) -> Iterator[Chunk]:
 
 
 class Memory:
-    """Room for the numbers of one chunk after another: new memory for each would cost as much again as the chunk."""
+    """Memory for the numbers of one chunk after another: new memory for each would cost as much again as the chunk."""
 
     def __init__(self, like: Tensor, count: int = 1) -> None:
-        self._rooms = [like.new_empty(0) for _ in range(count)]
+        self._buffers = [like.new_empty(0) for _ in range(count)]
 
-    def rooms(self, chunk: Chunk, keys: int) -> list[Tensor]:
+    def buffers(self, chunk: Chunk, keys: int) -> list[Tensor]:
         """Memory for the chunk's queries by that many keys, as often as was said."""
         size = chunk.queries * min(keys, chunk.part.keys)
-        if self._rooms[0].numel() < size:
-            self._rooms = [torch.empty(size, dtype=room.dtype, device=room.device) for room in self._rooms]
-        return self._rooms
+        if self._buffers[0].numel() < size:
+            self._buffers = [torch.empty(size, dtype=buffer.dtype, device=buffer.device) for buffer in self._buffers]
+        return self._buffers

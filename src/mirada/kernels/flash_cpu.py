@@ -191,7 +191,7 @@ def _same_width(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tens
 
 def _side_by_side(tensor: Tensor, width: int) -> Tensor:
     tensor = pad(tensor, (0, width - tensor.shape[-1])) if tensor.shape[-1] < width else tensor
-    # The kernel takes the last stride for 1 without looking.
+    # The kernel takes the last stride for 1, unchecked.
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
@@ -234,18 +234,18 @@ def transposed(scores: Scores, x: Tensor, known: Tensor) -> Tensor:
     mask = scores.mask
     if mask is None or mask.same_for_all_queries:
         return _unmasked(scores, x, bias)
-    asking = _with_bias(scores, bias)
+    swapped = _with_bias(scores, bias)
     if is_causal(mask) and scores.queries == scores.keys:
         # Read backwards, "only later queries see this key" is the kernel's own causal mask.
-        asking = replace(
-            asking, query=asking.query.flip(-2), key=asking.key.flip(-2), mask=causal(scores.keys, scores.queries)
+        swapped = replace(
+            swapped, query=swapped.query.flip(-2), key=swapped.key.flip(-2), mask=causal(scores.keys, scores.queries)
         )
-        return _unnormalised(asking, x.flip(-2)).flip(-2)
-    return _unnormalised(replace(asking, mask=Transposed(mask)), x)
+        return _unnormalised(swapped, x.flip(-2)).flip(-2)
+    return _unnormalised(replace(swapped, mask=Transposed(mask)), x)
 
 
-def _unnormalised(asking: Scores, x: Tensor) -> Tensor:
-    context, logsumexp = forward(asking, x)
+def _unnormalised(swapped: Scores, x: Tensor) -> Tensor:
+    context, logsumexp = forward(swapped, x)
     return context * torch.exp(logsumexp)[..., None]
 
 

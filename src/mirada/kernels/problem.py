@@ -35,7 +35,7 @@ class Problem:
 
     @property
     def graph(self) -> bool:
-        """Whether gradients will be asked for."""
+        """Whether gradients are wanted."""
         return wanted(self.scores, *(() if self.value is None else (self.value,)))
 
     @property

@@ -59,7 +59,7 @@ class Scores:
         return 0 in self.query.shape or 0 in self.key.shape
 
     def upcast(self) -> Scores:
-        """The same in float32 at least: half precision is too coarse for normalisers and entropies."""
+        """The same in float32 at least: half precision is too coarse for log-normalisers and entropies."""
         if self.query.dtype not in HALF:
             return self
         return replace(self, query=self.query.float(), key=self.key.float())

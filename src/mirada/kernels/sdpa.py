@@ -67,7 +67,7 @@ def refuses(problem: Problem) -> str | None:
 
 
 def refuses_gradients(problem: Problem) -> str | None:
-    """The same, where gradients of gradients may be asked for."""
+    """The same, where gradients of gradients may be wanted."""
     return "it has no gradients of gradients" if problem.graph else refuses(problem)
 
 

@@ -58,7 +58,7 @@ def one_pass(scores: Scores, entropy: bool, bins: Tensor | None) -> Outputs:
         found = []
         for start in range(chunk.keys.start, chunk.keys.stop, width):
             block = chunk._replace(keys=slice(start, min(start + width, chunk.keys.stop)))
-            *rows, weights = _of_block(block, entropy, memory.rooms(chunk, width))
+            *rows, weights = _of_block(block, entropy, memory.buffers(chunk, width))
             found.append(rows)
             if sums is not None and bins is not None:
                 _add(sums[chunk.at], bins[chunk.rows], weights, chunk.keys)
@@ -70,17 +70,17 @@ def one_pass(scores: Scores, entropy: bool, bins: Tensor | None) -> Outputs:
     return known, *([entropies.clamp_min_(0.0)] if entropy else []), *([] if sums is None else [sums])
 
 
-def _of_block(chunk: Chunk, entropy: bool, rooms: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _of_block(chunk: Chunk, entropy: bool, buffers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of a block of scores s, by rows: the largest m, log Σ exp(s − m), the entropy; and the weights A = softmax(s).
 
     The largest weight is 1 / Σ exp(s − m). The entropy is log Σ exp(s) − Σ A s; relative to m no digits are lost,
     however large the scores are.
     """
-    block = chunk.block(rooms[0])
+    block = chunk.block(buffers[0])
     largest = block.amax(-1, keepdim=True)
     hidden = largest == -torch.inf
-    dark = chunk.part.mask is not None and bool(hidden.any())
-    middle = largest.masked_fill(hidden, 0.0) if dark else largest
+    unseen = chunk.part.mask is not None and bool(hidden.any())
+    middle = largest.masked_fill(hidden, 0.0) if unseen else largest
     relative = entropy and not (block.device.type == "cpu" and bool((middle.abs() <= tuning.near_zero).all()))
     if relative:
         block.sub_(middle)
@@ -88,13 +88,13 @@ def _of_block(chunk: Chunk, entropy: bool, rooms: list[Tensor]) -> tuple[Tensor,
         for side in chunk.part.masked(chunk.rows, chunk.keys):  # 0 × −inf is NaN
             start = chunk.keys.start
             block[..., side.start - start : side.stop - start].clamp_(min=torch.finfo(block.dtype).min)
-    weights = torch.softmax(block, -1, out=rooms[1][: block.numel()].view(block.shape) if entropy else block)
+    weights = torch.softmax(block, -1, out=buffers[1][: block.numel()].view(block.shape) if entropy else block)
     total = -weights.amax(-1).log()
     found = torch.zeros_like(total)
     if entropy:
         found = total - block.mul_(weights).sum(-1)
         found = found if relative else found + largest[..., 0]
-    if dark:
+    if unseen:
         weights.masked_fill_(hidden, 0.0)
         total, found = total.masked_fill(hidden[..., 0], 0.0), found.masked_fill(hidden[..., 0], 0.0)
     return largest[..., 0], total, found, weights
@@ -113,8 +113,8 @@ def _joined(blocks: list[list[Tensor]]) -> list[Tensor]:
     total = shifted.logsumexp(-1)
     logs = (shifted - total[..., None]).clamp_min(torch.finfo(total.dtype).min)
     entropy = (logs.exp() * (inside - logs)).sum(-1)
-    dark = largest == -torch.inf
-    return [largest, total.masked_fill(dark, 0.0), entropy.masked_fill(dark, 0.0)]
+    unseen = largest == -torch.inf
+    return [largest, total.masked_fill(unseen, 0.0), entropy.masked_fill(unseen, 0.0)]
 
 
 def _add(sums: Tensor, bins: Tensor, weights: Tensor, keys: slice) -> None:

@@ -28,10 +28,10 @@ def run(problem: Problem) -> tuple[Tensor, Tensor]:
             # Of fewer keys than k the whole row is taken, so that there are k to give.
             few = chunk.keys.stop - chunk.keys.start < k
             chunk = chunk._replace(keys=slice(0, scores.keys)) if few else chunk
-            rooms = memory.rooms(chunk, scores.keys)
-            block = chunk.block(rooms[0])
+            buffers = memory.buffers(chunk, scores.keys)
+            block = chunk.block(buffers[0])
             best, where = strongest(block, k)
-            weights = torch.softmax(block, -1, out=rooms[1][: block.numel()].view(block.shape)).gather(-1, where)
+            weights = torch.softmax(block, -1, out=buffers[1][: block.numel()].view(block.shape)).gather(-1, where)
             weights = weights.masked_fill_(best == -torch.inf, 0.0)  # 0 / 0 where a query attends to nothing
             found[chunk.at][..., chunk.rows, :] = weights
             indices[chunk.at][..., chunk.rows, :] = where + chunk.keys.start

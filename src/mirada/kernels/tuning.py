@@ -62,7 +62,8 @@ class Tuning:
     """Entries of a rectangle that is formed outright (questions.py, "a window of 256 × 256 weights")."""
 
     large_tile: int = 1 << 20
-    """Entries of a rectangle from which one pass over its rows is less work than products (questions.py, map of 256 × 256)."""
+    """Entries of a rectangle from which one pass over its rows is less work than products (questions.py, "256 × 256
+    map")."""
 
     tile_keys: int = 1 << 18
     """Numbers of one head's keys, above which that pass took up to twice as long from run to run (docs/speed.md)."""
