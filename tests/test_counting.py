@@ -71,7 +71,20 @@ def test_it_learns_to_count(run):
 
 
 def test_pictures(run):
-    assert {path.stem for path in run.plot()} == {"learning", "ten-digits", "attention", "values"}
+    assert {path.stem for path in run.plot()} == {"learning", "ten-digits", "attention", "values", "three"}
+
+
+def test_the_loss_of_every_step_is_kept_and_drawn(run):
+    assert len(run.losses) == 2 * 250
+    train = [line["loss"] for line in run.metrics if line["split"] == "train"]
+    assert run.losses.view(2, 250).mean(1).tolist() == pytest.approx(train, rel=1e-4)
+    page = dict(counting.pictures(run))["three"]
+    left, middle, right = page.axes
+    assert len(left.texts) == 120
+    assert right.lines[0].get_ydata().tolist() == run.losses.tolist()
+    values = middle.images[0].get_array()
+    assert all(bool(text.get_text()) for text in middle.texts)
+    assert len(middle.texts) == int((values != 0).sum())
 
 
 @pytest.mark.parametrize("inputs", [list("2024192356"), ["2024192356"], ["20241", "92 356"]])
@@ -102,4 +115,4 @@ def test_the_recipe_finds_what_matters(tmp_path: Path):
     assert run.metrics[-1]["accuracy"] >= 0.999
     with torch.no_grad():
         _, weights = run.model(torch.arange(10)[None])
-    assert counting.mass(weights) >= 0.75
+    assert counting.share(weights) >= 0.75

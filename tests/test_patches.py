@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
@@ -100,7 +101,7 @@ def test_parameters_on_mnist(model, parameters):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("size", [(8, 8), (28, 28), (16, 32)])
+@pytest.mark.parametrize("size", [(8, 8), (28, 28), (16, 32), (28, 20)])
 def test_sizes_follow_from_the_data(model, size):
     data = blank(*size)
     network = built(data, model=model)
@@ -108,7 +109,8 @@ def test_sizes_follow_from_the_data(model, size):
     if model != "mlp":
         (weights,) = network.looks(data.test_images)
         heads = {"wide": 16, "features": 16, "narrow": size[0] // 4, "block": 4}[model]
-        side = network.patch**2 if model == "features" else (size[0] * size[1]) // network.patch**2
+        pixels = math.prod(network.patch)
+        side = pixels if model == "features" else (size[0] * size[1]) // pixels
         assert weights.shape == (3, heads, side, side)
         torch.testing.assert_close(weights.sum(-1), torch.ones(3, heads, side))
 
@@ -194,6 +196,19 @@ def test_numbers_below_one_are_refused(name):
         patches.Settings(model="block", **{name: 0})
 
 
+def test_patches_need_not_be_square():
+    images = blank(8, 12).test_images
+    tokens = patches.cut(images, (4, 3))
+    assert tokens.shape == (3, 8, 12)
+    assert torch.equal(tokens[0, 5], images[0, 4:, 3:6].flatten() / 255)
+    network = built(blank(8, 12), patch=4, patch_width=3)
+    assert network.looks(images)[0].shape == (3, 16, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"patch_width=5 does not divide images of 8×12, wanted one of 1, 2, 3, 4, 6, 12$"
+    ):
+        built(blank(8, 12), patch=4, patch_width=5)
+
+
 def test_a_patch_that_does_not_divide_the_image():
     with pytest.raises(ValueError, match=r"patch=5 does not divide images of 28×28, wanted one of 1, 2, 4, 7, 14, 28$"):
         built(blank(28, 28), patch=5)
@@ -214,7 +229,7 @@ def test_the_report_by_hand():
             return torch.tensor([[0.0, 0.0]]).expand(len(images), -1)
 
     sums = patches.measure(Says0(), (torch.zeros(4, 8, 8), torch.tensor([0, 0, 0, 1])))
-    assert patches.report(sums) == pytest.approx({"loss": np.log(2), "accuracy": 0.75})
+    assert patches.report(sums) == pytest.approx({"loss": np.log(2), "accuracy": 0.75, "macro_accuracy": 0.5})
 
 
 # --- what is drawn and answered ---
@@ -234,9 +249,12 @@ def run_of(data: Images, **settings: Any) -> Any:
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ({"model": "mlp"}, ["images", "learning", "predictions"]),
-        ({"model": "features", "heads": 2}, ["images", "patches", "learning", "predictions", "gaze"]),
-        ({"model": "block", "blocks": 2}, ["images", "patches", "learning", "predictions", "gaze-1", "gaze-2"]),
+        ({"model": "mlp"}, ["training", "images", "learning", "predictions"]),
+        ({"model": "features", "heads": 2}, ["training", "images", "patches", "learning", "predictions", "gaze"]),
+        (
+            {"model": "block", "blocks": 2},
+            ["training", "images", "patches", "learning", "predictions", "gaze-1", "gaze-2"],
+        ),
     ],
 )
 def test_pictures(digits, settings, names):
@@ -274,6 +292,9 @@ def test_predict(digits, tmp_path, model, panels):
     assert known.endswith(("right", f"wrong, it is {digits.test_labels[3]}"))
     assert unknown.removeprefix(f"{file}: ") == known.removeprefix("3: ").split(";")[0]
     assert len(page.axes) == 2 * panels
+    first = page.axes[0]
+    assert first.get_title(loc="left").startswith(f"3: {digits.test_labels[3]}/")
+    assert len(first.texts) == (0 if model == "mlp" else 16)
 
 
 def test_predict_refuses_an_image_of_the_wrong_size(digits, tmp_path):

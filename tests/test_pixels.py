@@ -140,9 +140,25 @@ def test_the_report_by_hand():
         def forward(self, images):
             return torch.tensor([[math.log(3), 0.0, 0.0]]).expand(len(images), -1)  # softmax: 3/5, 1/5, 1/5
 
-    sums = pixels.measure(Always0(), (torch.zeros(4, 8, 8), torch.tensor([0, 0, 0, 1])))
+    sums = pixels.measure(Always0().eval(), (torch.zeros(4, 8, 8), torch.tensor([0, 0, 0, 1])))
     nats = (3 * math.log(5 / 3) + math.log(5)) / 4
     assert pixels.report(sums) == pytest.approx({"loss": nats, "bits": nats / math.log(2), "accuracy": 0.5})
+
+
+def test_the_training_accuracy_of_the_write_up_by_hand():
+    """The mean over batches of each batch's mean over classes: (1/2 + 1) / 2, where 4 of 5 images are right."""
+
+    class Always0(torch.nn.Module):
+        def forward(self, images):
+            return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(images), -1)
+
+    model = Always0().train()
+    two = [pixels.measure(model, (torch.zeros(len(of), 8, 8), torch.tensor(of))) for of in ([0, 0, 0, 1], [0])]
+    report = pixels.report({key: two[0][key] + two[1][key] for key in two[0]})
+    assert (report["accuracy"], report["batch_accuracy"]) == (0.5, 0.75)
+    assert "batch_accuracy" not in pixels.report(
+        pixels.measure(model.eval(), (torch.zeros(1, 8, 8), torch.zeros(1).long()))
+    )
 
 
 def test_sums_add_over_batches(run):

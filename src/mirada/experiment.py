@@ -65,6 +65,14 @@ class Run:
         """What was measured: a dictionary for each epoch and split, in order."""
         return self.folder.metrics()
 
+    @cached_property
+    def losses(self) -> Tensor:
+        """The training loss of each step, (steps,); of an epoch of more than 1,000, means of equal parts of it.
+
+        Empty where the folder has no resume.pt.
+        """
+        return (self.folder.state() or {}).get("losses", torch.zeros(0))
+
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Measure every held-out and final split again; gives what is reported, by split."""
         system, place = self.system, processes.device(self.settings.device)

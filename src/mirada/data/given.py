@@ -35,9 +35,10 @@ def given_image(text: str | Tensor, images: Images) -> GivenImage:
     """The image that a word stands for.
 
     Args:
-        text: a number, taken as an index into the test images; else the path of a .png, .jpg, .npy or .csv file with
-            grey levels from 0 to 255, of the size that `images` have; or such a tensor, (H, W). Colours, an alpha
-            channel, a palette and 16 bits are turned into grey levels, dark ink on bright paper into bright on dark.
+        text: a number, taken as an index into the test images, or "random" for any of them; else the path of a .png,
+            .jpg, .npy or .csv file with grey levels from 0 to 255, of the size that `images` have; or such a tensor,
+            (H, W). Colours, an alpha channel, a palette and 16 bits are turned into grey levels, dark ink on bright
+            paper into bright on dark.
         images: the collection that the model was trained on.
 
     Raises:
@@ -50,6 +51,9 @@ def given_image(text: str | Tensor, images: Images) -> GivenImage:
     """
     if isinstance(text, Tensor):
         return _turned(_checked(text.detach().cpu().float().numpy(), "the tensor", images.size), images)
+    if text == "random":
+        index = int(torch.randint(len(images.test_images), ()))
+        return GivenImage(images.test_images[index], int(images.test_labels[index]), f"random: test image {index}")
     if re.fullmatch(r"[+-]?[0-9]+", text):
         count = len(images.test_images)
         index = int(text) if len(text) < 19 else count

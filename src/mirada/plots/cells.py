@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mirada.plots.style import (
     COLOUR_MAP,
+    DIVERGING,
     FAINT,
     INK,
     RED,
@@ -46,6 +47,7 @@ def heatmap(
     red: Any = None,
     hidden: Any = None,
     limits: tuple[float, float] | None = None,
+    diverging: bool = False,
     title: str | None = None,
 ) -> Axes:
     """Draw a matrix (queries, keys) as cells: the deeper the colour, the larger the number.
@@ -60,6 +62,7 @@ def heatmap(
         hidden: (L, S) booleans, True = may not be seen: grey and hatched, unlike a weight of 0.
             -inf and NaN always are.
         limits: the numbers that get the palest and the deepest colour; without it, 0 (or less) and the largest.
+        diverging: colour negative numbers blue and positive ones red, 0 white, with as much colour either way.
         title: a sentence above the cells.
 
     Returns:
@@ -89,9 +92,11 @@ def heatmap(
 
     seen = numbers[~veiled]
     low, high = limits or (min(0.0, seen.min(initial=0.0)), seen.max(initial=0.0))
+    if diverging:
+        low, high = -max(-low, high), max(-low, high)
     shown = np.ma.masked_array(numbers, veiled)
     norm = Normalize(low, high if high > low else low + 1)
-    ax.imshow(shown, cmap=COLOUR_MAP, norm=norm, aspect="auto", interpolation="nearest")
+    ax.imshow(shown, cmap=DIVERGING if diverging else COLOUR_MAP, norm=norm, aspect="auto", interpolation="nearest")
     _veil(ax, veiled)
     if max(rows, columns) <= 2 * ROOMY:
         # White lines between the cells, so that equal neighbours can still be counted.
@@ -102,7 +107,8 @@ def heatmap(
         size = _text_size(ax, texts)
         for (row, column), text in np.ndenumerate(texts):
             if text:
-                deep = not veiled[row, column] and float(norm(numbers[row, column])) > 0.52
+                along = float(norm(numbers[row, column]))
+                deep = not veiled[row, column] and (abs(along - 0.5) > 0.3 if diverging else along > 0.52)
                 _write(ax, row, column, text, size, deep, reds is not None and bool(reds[row, column]))
     _name(ax, row_labels, column_labels, rows, columns)
     return ax

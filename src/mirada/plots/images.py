@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from mirada.checks import patch_sides
 from mirada.plots.style import (
     BLUE,
     FAINT,
@@ -28,6 +27,9 @@ from mirada.plots.style import (
     headline,
     panels,
 )
+
+Patch = int | tuple[int, int]
+"""Pixels a side of a square patch, or height and width."""
 
 
 def grid(
@@ -79,12 +81,12 @@ def grid(
     return page
 
 
-def patches(image: Any, patch: int, *, ax: Axes | None = None, title: str | None = None) -> Axes:
-    """Draw an image cut into squares of `patch` pixels a side, numbered in reading order from 1.
+def patches(image: Any, patch: Patch, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+    """Draw an image cut into patches, numbered in reading order from 1.
 
     Args:
         image: (H, W), (1, H, W) or flat (H·W,) and square.
-        patch: pixels a side; divides H and W.
+        patch: pixels a side, or height and width of a patch; they divide H and W.
         ax: where to draw; without it, on a page of its own.
         title: a sentence above.
 
@@ -99,20 +101,19 @@ def patches(image: Any, patch: int, *, ax: Axes | None = None, title: str | None
         4
     """
     tiles = _tiles(_picture(image), patch)
-    high, wide = tiles.shape[:2]
-    gap = max(1, round(patch / 7))
+    high, wide, tall, broad = tiles.shape
+    gap = max(1, round(min(tall, broad) / 7))
     ax = axes_or_new(ax, 3.2, 3.2)
     ax.imshow(_mosaic(tiles, gap), cmap="gray_r", interpolation="nearest", vmin=0, vmax=1.15)
     for row, column in np.ndindex(high, wide):
-        left, top = column * (patch + gap) - 0.5, row * (patch + gap) - 0.5
-        ax.add_patch(Rectangle((left, top), patch, patch, fill=False, edgecolor=FAINT, linewidth=0.6))
-        number = ax.text(
-            left + 0.06 * patch, top + 0.08 * patch, str(row * wide + column + 1), va="top", fontsize=SMALL
-        )
+        left, top = column * (broad + gap) - 0.5, row * (tall + gap) - 0.5
+        ax.add_patch(Rectangle((left, top), broad, tall, fill=False, edgecolor=FAINT, linewidth=0.6))
+        place = left + 0.06 * broad, top + 0.08 * tall
+        number = ax.text(*place, str(row * wide + column + 1), va="top", fontsize=SMALL)
         number.set(color=BLUE, path_effects=[withStroke(linewidth=2, foreground="white")])
     bare(ax)
     # Half a pixel of air, or the outermost frames are cut in two.
-    ax.set(xlim=(-1, wide * (patch + gap) - gap), ylim=(high * (patch + gap) - gap, -1))
+    ax.set(xlim=(-1, wide * (broad + gap) - gap), ylim=(high * (tall + gap) - gap, -1))
     headline(ax, title)
     return ax
 
@@ -121,17 +122,17 @@ def over_image(
     image: Any,
     weights: Any,
     *,
-    patch: int | None = None,
+    patch: Patch | None = None,
     query: int | None = None,
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Lay the weights of one query over an image: the more orange, the more attention it gets.
+    """Lay the weights of one query over an image: the more orange, the more it is attended to.
 
     Args:
         image: (H, W), (1, H, W) or flat (H·W,) and square.
         weights: (S,) one weight for each patch in reading order, or for each pixel; the largest gets the full colour.
-        patch: pixels a side of a patch; without it, what S asks for.
+        patch: pixels a side of a patch, or its height and width; without it, the squares that S asks for.
         query: which patch attends: outlined in blue.
         ax: where to draw; without it, on a page of its own.
         title: a sentence above.
@@ -149,25 +150,25 @@ def over_image(
     """
     picture = _picture(image)
     attended = array(weights).astype(float).ravel()
-    patch = _side_of_patch(picture, len(attended), patch)
+    size = _size_of_patch(picture, len(attended), patch)
     ax = axes_or_new(ax, 2.4, 2.6)
-    ax.imshow(_tinted(picture, attended, patch), interpolation="nearest")
+    ax.imshow(_tinted(picture, attended, size), interpolation="nearest")
     if query is not None:
-        _outline(ax, query, picture.shape[1] // patch, patch, 0, 0)
+        _outline(ax, query, picture.shape[1] // size[1], size, 0, 0)
     bare(ax)
     headline(ax, title)
     return ax
 
 
 def gaze(
-    image: Any, weights: Any, *, patch: int | None = None, ax: Axes | None = None, title: str | None = None
+    image: Any, weights: Any, *, patch: Patch | None = None, ax: Axes | None = None, title: str | None = None
 ) -> Axes:
     """Draw what every patch attends to: one small image for each, in the patch's place, with the patch outlined.
 
     Args:
         image: (H, W), (1, H, W) or flat (H·W,) and square.
         weights: (S, S) the attention of one head among the S patches; each row's largest gets the full colour.
-        patch: pixels a side of a patch; without it, what S asks for.
+        patch: pixels a side of a patch, or its height and width; without it, the squares that S asks for.
         ax: where to draw; without it, on a page of its own.
         title: a sentence above.
 
@@ -186,27 +187,27 @@ def gaze(
     attended = array(weights).astype(float)
     if attended.ndim != 2 or attended.shape[0] != attended.shape[1]:
         raise ValueError(f"weights must be (patches, patches) of one head, not of shape {attended.shape}")
-    patch = _side_of_patch(picture, len(attended), patch)
-    high, wide = picture.shape[0] // patch, picture.shape[1] // patch
+    size = _size_of_patch(picture, len(attended), patch)
+    high, wide = picture.shape[0] // size[0], picture.shape[1] // size[1]
     gap = max(2, round(min(picture.shape) / 7))
-    thumbs = np.stack([_tinted(picture, row, patch) for row in attended]).reshape(high, wide, *picture.shape, 3)
+    thumbs = np.stack([_tinted(picture, row, size) for row in attended]).reshape(high, wide, *picture.shape, 3)
     ax = axes_or_new(ax, 4.2, 4.4)
     ax.imshow(_mosaic(thumbs, gap), interpolation="nearest")
     for query in range(len(attended)):
         top, left = (place * (side + gap) for place, side in zip(divmod(query, wide), picture.shape, strict=True))
-        _outline(ax, query, wide, patch, left, top)
+        _outline(ax, query, wide, size, left, top)
     bare(ax)
     headline(ax, title)
     return ax
 
 
-def gazes(image: Any, weights: Any, *, patch: int | None = None, title: str | None = None) -> Figure:
+def gazes(image: Any, weights: Any, *, patch: Patch | None = None, title: str | None = None) -> Figure:
     """Draw what every patch attends to, head by head: a `gaze` for each.
 
     Args:
         image: (H, W), (1, H, W) or flat (H·W,) and square.
         weights: (heads, S, S) among the S patches.
-        patch: pixels a side of a patch; without it, what S asks for.
+        patch: pixels a side of a patch, or its height and width; without it, the squares that S asks for.
         title: a sentence above.
 
     Returns:
@@ -266,12 +267,17 @@ def _one_each(argument: str, values: Any, pictures: np.ndarray) -> Sequence[str]
     return [f"{value:g}" if isinstance(value, float) else str(value) for value in given.tolist()]
 
 
-def _tiles(picture: np.ndarray, patch: int) -> np.ndarray:
-    """Cut (H, W) into (H / patch, W / patch, patch, patch)."""
-    height, width = picture.shape
-    if patch < 1 or height % patch or width % patch:
+def _sides(patch: Patch) -> tuple[int, int]:
+    """Height and width of a patch."""
+    return (patch, patch) if isinstance(patch, int) else (patch[0], patch[1])
+
+
+def _tiles(picture: np.ndarray, patch: Patch) -> np.ndarray:
+    """Cut (H, W) into (H / h, W / w, h, w)."""
+    (height, width), (high, wide) = picture.shape, _sides(patch)
+    if min(high, wide) < 1 or height % high or width % wide:
         raise ValueError(f"patch must divide the sides of the image, {height} and {width}, not {patch}")
-    return picture.reshape(height // patch, patch, width // patch, patch).swapaxes(1, 2)
+    return picture.reshape(height // high, high, width // wide, wide).swapaxes(1, 2)
 
 
 def _mosaic(tiles: np.ndarray, gap: int) -> np.ndarray:
@@ -286,29 +292,28 @@ def _mosaic(tiles: np.ndarray, gap: int) -> np.ndarray:
     return canvas
 
 
-def _side_of_patch(picture: np.ndarray, count: int, patch: int | None) -> int:
+def _size_of_patch(picture: np.ndarray, count: int, patch: Patch | None) -> tuple[int, int]:
     height, width = picture.shape
-    side = patch or math.isqrt(height * width // max(count, 1))
-    if side not in patch_sides(height, width) or (height // side) * (width // side) != count:
-        wanted = f"patches of {patch}×{patch} pixels" if patch else "square patches"
+    high, wide = _sides(math.isqrt(height * width // max(count, 1)) if patch is None else patch)
+    if min(high, wide) < 1 or height % high or width % wide or (height // high) * (width // wide) != count:
+        wanted = f"patches of {high}×{wide} pixels" if patch else "square patches"
         raise ValueError(
             f"weights must be one for each patch: {count} don't cut a {height}×{width} image into {wanted}"
         )
-    return side
+    return high, wide
 
 
-def _tinted(picture: np.ndarray, attended: np.ndarray, patch: int) -> np.ndarray:
+def _tinted(picture: np.ndarray, attended: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Dye the paper under the ink: as a marker pen does, colour multiplies what is there."""
     most = np.nanmax(attended, initial=0.0)
     strength = np.nan_to_num(attended / most) if most > 0 else np.zeros_like(attended)
-    per_pixel = np.kron(
-        strength.reshape(picture.shape[0] // patch, picture.shape[1] // patch), np.ones((patch, patch))
-    )  # (H, W)
+    grid = picture.shape[0] // size[0], picture.shape[1] // size[1]
+    per_pixel = np.kron(strength.reshape(grid), np.ones(size))  # (H, W)
     ink = 1 - 0.82 * picture[..., None]  # (H, W, 1)
     return ink * (1 - per_pixel[..., None] * (1 - np.array(to_rgb(ORANGE))))
 
 
-def _outline(ax: Axes, query: int, wide: int, patch: int, left: int, top: int) -> None:
+def _outline(ax: Axes, query: int, wide: int, size: tuple[int, int], left: int, top: int) -> None:
     row, column = divmod(query, wide)
-    corner = (left + column * patch - 0.5, top + row * patch - 0.5)
-    ax.add_patch(Rectangle(corner, patch, patch, fill=False, edgecolor=BLUE, linewidth=1.4))
+    corner = (left + column * size[1] - 0.5, top + row * size[0] - 0.5)
+    ax.add_patch(Rectangle(corner, size[1], size[0], fill=False, edgecolor=BLUE, linewidth=1.4))

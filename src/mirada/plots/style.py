@@ -52,6 +52,7 @@ def _even_steps() -> LinearSegmentedColormap:
 
 
 COLOUR_MAP = _even_steps()
+DIVERGING = LinearSegmentedColormap.from_list("mirada-diverging", [BLUE, "#ffffff", RED])
 
 
 def array(values: Any) -> np.ndarray:

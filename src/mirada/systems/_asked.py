@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mirada.data.given import given_image
 from mirada.data.images import Images
-from mirada.plots.style import BLUE, headline, quiet
+from mirada.plots.style import BLUE, GREEN, INK, RED, TEXT, headline, quiet
 
 
 def asked_images(inputs: Sequence[str], images: Images) -> tuple[Tensor, list[int | None]]:
@@ -20,7 +20,9 @@ def asked_images(inputs: Sequence[str], images: Images) -> tuple[Tensor, list[in
         ValueError: no word at all, or one that stands for no image.
     """
     if not inputs:
-        raise ValueError("image: none given, wanted an index into the test images or the path of a .png, .npy or .csv")
+        raise ValueError(
+            "image: none given, wanted an index into the test images, random, or the path of a .png, .npy or .csv"
+        )
     given = [given_image(text, images) for text in inputs]
     for image in given:
         if image.note:
@@ -49,6 +51,20 @@ def verdicts(names: Sequence[str], probabilities: Tensor, labels: Sequence[int |
             line += "; right" if label == best else f"; wrong, it is {classes[label]}"
         lines.append(line)
     return "\n".join(lines)
+
+
+def titled(ax: Axes, name: str, label: int | None, guess: int, classes: Sequence[str]) -> None:
+    """Write "label/prediction" above an image, green when right and red when wrong; without a label the prediction.
+
+    >>> from mirada.plots import figure
+    >>> ax = figure(1, 1).add_subplot()
+    >>> titled(ax, "7", 1, 2, "abc")
+    >>> ax.get_title(loc="left")
+    '7: b/c'
+    """
+    colour = INK if label is None else GREEN if label == guess else RED
+    told = classes[guess] if label is None else f"{classes[label]}/{classes[guess]}"
+    ax.set_title(f"{name}: {told}", loc="left", fontsize=TEXT, color=colour, pad=6)
 
 
 def share_bars(ax: Axes, probabilities: Tensor, classes: Sequence[str]) -> Axes:

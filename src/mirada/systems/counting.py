@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -24,7 +24,7 @@ from mirada import plots
 from mirada.data.batches import Batch, in_order
 from mirada.data.counts import generate
 from mirada.nn import QueryAttention
-from mirada.plots.style import FAINT, RED, quiet
+from mirada.plots.style import FAINT, INK, ORANGE, RED, SMALL, headline, quiet
 from mirada.training.loop import Direction, Recipe, Seed, Sums
 from mirada.training.settings import Between
 from mirada.viewer import Exhibit, picked
@@ -199,9 +199,27 @@ def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
     page = plots.figure(6.4, 5.0, "Where the query looks, and whether there are more 2s than 4s")
     show(digits, weights, ax=page.add_subplot(), answers=["yes" if answer else "no" for answer in answers])
     yield "attention", page
-    page = plots.figure(6.4, 5.0, "What it is told there: the values, where a weight is above 0.1")
+    page = plots.figure(6.4, 5.0, "The values of the digits, where a weight is above 0.1")
     show(digits, weights, ax=page.add_subplot(), values=values)
     yield "values", page
+    yield "three", three(run, digits, weights, values)
+
+
+def three(run: Run, digits: Tensor, weights: Tensor, values: Tensor) -> Figure:
+    """The weights, the values and the loss of every step side by side, as the original write-up draws them."""
+    page = plots.figure(11.0, 4.2, "What the query attends to, what it gets there, and how that was learned")
+    left, middle, right = page.subplots(1, 3, width_ratios=[1, 1, 1.1])
+    show(digits, weights, ax=left)
+    headline(left, "weights, and the digits")
+    show(digits, weights, ax=middle, values=values)
+    headline(middle, "values, where a weight is above 0.1")
+    if len(run.losses):
+        steps = torch.linspace(1, run.settings.epochs * run.settings.steps_per_epoch, len(run.losses))
+        right.plot(steps, run.losses, color=ORANGE, linewidth=0.7)
+    quiet(right)
+    right.set_xlabel("step", fontsize=SMALL, color=INK)
+    headline(right, "training loss by step, in nats")
+    return page
 
 
 def compared(run: Run, ax: Axes) -> str:
@@ -217,19 +235,18 @@ def compared(run: Run, ax: Axes) -> str:
 def show(
     digits: Tensor, weights: Tensor, *, ax: Axes, answers: list[str] | None = None, values: Tensor | None = None
 ) -> None:
-    """Weights (N, 1, S) as cells, the digits (N, S) written in them, 2s and 4s in red; or their values (10,)."""
-    texts = [[str(digit) for digit in row] for row in digits.tolist()]
-    if values is not None:
-        told = zip(values[digits].tolist(), (weights[:, 0] > 0.1).tolist(), strict=True)
-        texts = [[f"{v:+.1f}" if is_seen else "" for v, is_seen in zip(*row, strict=True)] for row in told]
-    plots.heatmap(
-        weights[:, 0],
-        ax=ax,
-        row_labels=answers or [""] * len(digits),
-        column_labels=[""] * digits.shape[1],
-        values=texts,
-        red=(digits == 2) | (digits == 4),
-    )
+    """Weights (N, 1, S) as cells, the digits (N, S) written in them, 2s and 4s in red; or their values (10,).
+
+    Values are coloured on a scale from −1 to 1, and only where a weight is above 0.1.
+    """
+    names: dict[str, Any] = {"row_labels": answers or [""] * len(digits), "column_labels": [""] * digits.shape[1]}
+    if values is None:
+        texts = [[str(digit) for digit in row] for row in digits.tolist()]
+        plots.heatmap(weights[:, 0], ax=ax, values=texts, red=(digits == 2) | (digits == 4), **names)
+        return
+    shown = values[digits] * (weights[:, 0] > 0.1)  # (N, S)
+    texts = [[f"{value:+.1f}".replace("-", "−") if value else "" for value in row] for row in shown.tolist()]
+    plots.heatmap(shown, ax=ax, values=texts, limits=(-1, 1), diverging=True, **names)
 
 
 def share(weights: Tensor) -> float:

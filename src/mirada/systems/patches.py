@@ -29,12 +29,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from mirada import plots
-from mirada.checks import patch_sides
 from mirada.data.batches import Batch, in_order, shuffled
 from mirada.data.images import Images, Name, load_images
 from mirada.matrix import attention
 from mirada.nn import MultiHeadAttention, WideMultiHeadAttention
-from mirada.systems._asked import asked_images, share_bars, verdicts
+from mirada.systems._asked import asked_images, share_bars, titled, verdicts
 from mirada.training.loop import Direction, Recipe, Sums
 from mirada.training.settings import Between
 from mirada.viewer import Exhibit, picked
@@ -74,7 +73,9 @@ class Settings(Recipe):
     """mlp: no attention; wide: each head sees a whole patch; narrow: heads share its pixels; features: attention among
     pixel positions; block: a whole transformer block."""
     patch: Annotated[int | None, Between(1, 28)] = None
-    """Pixels a side of a patch; default: a quarter of the image."""
+    """Pixels a side of a patch, or from top to bottom with patch_width; default: a quarter of the image."""
+    patch_width: Annotated[int | None, Between(1, 28)] = None
+    """Pixels of a patch from left to right; default: patch."""
     heads: Annotated[int | None, Between(1, 256)] = None
     """Heads of attention; default: 16 for wide and features, 4 for block, as many as a patch has rows for narrow."""
     blocks: Annotated[int, Between(1, 100)] = 1
@@ -91,7 +92,7 @@ class Settings(Recipe):
 
     def _refuse_what_is_ignored(self) -> None:
         """An option that the chosen model does not have would be ignored in silence."""
-        for name in ("patch", "heads"):
+        for name in ("patch", "patch_width", "heads"):
             if self.model == "mlp" and getattr(self, name) is not None:
                 raise ValueError(f"{name}={getattr(self, name)}: model='mlp' has no {name}; choose another model")
         if self.model != "block" and self.blocks != 1:
@@ -126,8 +127,8 @@ def final(settings: Settings, data: Images) -> dict[str, Callable[[], Iterable[B
     return {}
 
 
-def cut(images: Tensor, patch: int) -> Tensor:
-    """Images (N, H, W) uint8 as patches in reading order, (N, P, patch²), from 0 to 1.
+def cut(images: Tensor, patch: int | tuple[int, int]) -> Tensor:
+    """Images (N, H, W) uint8 as patches (a side, or height and width) in reading order, (N, P, h·w), from 0 to 1.
 
     >>> cut(torch.arange(16, dtype=torch.uint8).view(1, 4, 4), 2).mul(255).int()
     tensor([[[ 0,  1,  4,  5],
@@ -135,8 +136,9 @@ def cut(images: Tensor, patch: int) -> Tensor:
              [ 8,  9, 12, 13],
              [10, 11, 14, 15]]], dtype=torch.int32)
     """
-    tiles = (images / 255).unflatten(2, (-1, patch)).unflatten(1, (-1, patch))  # (N, H/p, p, W/p, p)
-    return tiles.transpose(2, 3).flatten(3).flatten(1, 2)  # (N, P, p·p)
+    high, wide = (patch, patch) if isinstance(patch, int) else patch
+    tiles = (images / 255).unflatten(2, (-1, wide)).unflatten(1, (-1, high))  # (N, H/h, h, W/w, w)
+    return tiles.transpose(2, 3).flatten(3).flatten(1, 2)  # (N, P, h·w)
 
 
 # --- models: images (N, H, W) uint8 to logits (N, classes) ---
@@ -158,7 +160,7 @@ class MLP(nn.Module):
 class Bare(nn.Module):
     """One layer of attention, nothing around it."""
 
-    def __init__(self, attend: nn.Module, pixels: int, patch: int, classes: int) -> None:
+    def __init__(self, attend: nn.Module, pixels: int, patch: tuple[int, int], classes: int) -> None:
         super().__init__()
         self.patch = patch
         self.attend = attend
@@ -229,11 +231,11 @@ class Transformer(nn.Module):
 
     WIDTH = 64
 
-    def __init__(self, pixels: int, patch: int, classes: int, *, heads: int, blocks: int) -> None:
+    def __init__(self, pixels: int, patch: tuple[int, int], classes: int, *, heads: int, blocks: int) -> None:
         super().__init__()
         self.patch = patch
-        tokens = pixels // patch**2
-        self.embed = nn.Linear(patch**2, self.WIDTH)
+        tokens = pixels // math.prod(patch)
+        self.embed = nn.Linear(math.prod(patch), self.WIDTH)
         self.places = nn.Parameter(0.02 * torch.randn(tokens, self.WIDTH))
         self.blocks = nn.ModuleList(Block(self.WIDTH, heads) for _ in range(blocks))
         self.classify = nn.Linear(tokens * self.WIDTH, classes)
@@ -263,42 +265,57 @@ def build(settings: Settings, data: Images) -> nn.Module:
     pixels, classes = math.prod(data.size), len(data.classes)
     if settings.model == "mlp":
         return MLP(pixels, classes)
-    patch = side_of_patch(settings, data.size)
+    patch = size_of_patch(settings, data.size)
     if settings.model == "block":
         return Transformer(pixels, patch, classes, heads=settings.heads or 4, blocks=settings.blocks)
     attend = {"wide": WideMultiHeadAttention, "narrow": MultiHeadAttention, "features": FeatureAttention}
-    heads = settings.heads or (patch if settings.model == "narrow" else 16)
-    return Bare(attend[settings.model](patch**2, heads), pixels, patch, classes)
+    heads = settings.heads or (patch[0] if settings.model == "narrow" else 16)
+    return Bare(attend[settings.model](math.prod(patch), heads), pixels, patch, classes)
 
 
-def side_of_patch(settings: Settings, size: tuple[int, int]) -> int:
-    """Pixels a side: a quarter of the image's height, so 16 patches of a square image, unless the settings say."""
-    height, width = size
-    patch = settings.patch or max(1, height // 4)
-    sides = patch_sides(height, width)
-    if patch not in sides:
-        fitting = ", ".join(map(str, sides))
-        raise ValueError(f"patch={patch} does not divide images of {height}×{width}, wanted one of {fitting}")
-    return patch
+def size_of_patch(settings: Settings, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width: squares, a quarter of the image's height where that divides both sides, else of each side.
+
+    >>> size_of_patch(Settings(), (28, 28)), size_of_patch(Settings(), (28, 20))
+    ((7, 7), (7, 5))
+    """
+    quarters = [max(1, side // 4) for side in size]
+    high = settings.patch or quarters[0]
+    wide = settings.patch_width or (high if settings.patch or size[1] % high == 0 else quarters[1])
+    for name, patch, side in (("patch", high, size[0]), ("patch_width", wide, size[1])):
+        if side % patch:
+            of = size[0] if settings.patch_width else math.gcd(*size)  # one number must divide both sides
+            of = side if name == "patch_width" and settings.patch_width else of
+            fitting = ", ".join(str(n) for n in range(1, of + 1) if of % n == 0)
+            name = name if settings.patch_width else "patch"
+            raise ValueError(f"{name}={patch} does not divide images of {size[0]}×{size[1]}, wanted one of {fitting}")
+    return high, wide
 
 
 # --- what is measured ---
 
 
 def measure(model: nn.Module, batch: Batch) -> Sums:
-    """Sums over a batch."""
+    """Sums over a batch; how many were seen and right of each class."""
     images, labels = batch
     logits = model(images)  # (N, classes)
+    classes = logits.shape[-1]
     return {
         "loss": functional.cross_entropy(logits, labels, reduction="sum"),
         "count": torch.tensor(len(labels)),
-        "right": (logits.argmax(-1) == labels).sum(),
+        "right": labels[logits.argmax(-1) == labels].bincount(minlength=classes),  # (classes,)
+        "seen": labels.bincount(minlength=classes),  # (classes,)
     }
 
 
 def report(sums: Sums) -> dict[str, float]:
-    """Loss in nats, and the share of images that are named right."""
-    return {"loss": float(sums["loss"] / sums["count"]), "accuracy": float(sums["right"] / sums["count"])}
+    """Loss in nats, the share of images that are named right, and the same as the mean over classes."""
+    seen = sums["seen"] > 0
+    return {
+        "loss": float(sums["loss"] / sums["count"]),
+        "accuracy": float(sums["right"].sum() / sums["count"]),
+        "macro_accuracy": float((sums["right"][seen] / sums["seen"][seen]).mean()),
+    }
 
 
 # --- pictures ---
@@ -307,12 +324,16 @@ def report(sums: Sums) -> dict[str, float]:
 def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
     """What goes in, how training went, what comes out, and per head, where each patch looks."""
     model, data = run.model, run.data
+    batch = data.train_images[: min(64, run.settings.batch_size)]  # (N, H, W)
+    given = [data.classes[label] for label in data.train_labels[: len(batch)].tolist()]
+    shape = " × ".join(map(str, batch.shape))
+    yield "training", plots.grid(batch, given, title=f"Images to train with, and their labels: {shape}")
     images, labels = data.test_images[:64], data.test_labels[:64]
     names = [data.classes[label] for label in labels.tolist()]
     yield "images", plots.grid(images, names, title="Images that the model has not been trained on")
     if isinstance(model, Bare | Transformer):
         page = plots.figure(3.6, 3.9)
-        plots.patches(images[0], model.patch, ax=page.add_subplot(), title="One image is a sequence of patches")
+        plots.patches(images[0], model.patch, ax=page.add_subplot(), title=_cut_as(images, model.patch))
         yield "patches", page
     yield "learning", learning(run)
     with torch.no_grad():
@@ -342,12 +363,18 @@ def gazes(model: Bare | Transformer, image: Tensor, name: str) -> Iterator[tuple
     for number, weights in enumerate(layers, start=1):
         where, of = (f"gaze-{number}", f" in block {number}") if len(layers) > 1 else ("gaze", "")
         if _among_features(model):
-            mean = cut(image, model.patch)[0].mean(0).unflatten(0, (model.patch, -1))  # (patch, patch)
+            mean = cut(image, model.patch)[0].mean(0).unflatten(0, model.patch)  # (h, w)
             title = f"Where each place in a patch looks, head by head, over the mean patch of one image ({name})"
             yield where, plots.gazes(mean, weights[0], patch=1, title=title)
         else:
             title = f"Where each patch of one image ({name}) looks{of}, head by head"
             yield where, plots.gazes(image[0], weights[0], patch=model.patch, title=title)
+
+
+def _cut_as(images: Tensor, patch: tuple[int, int]) -> str:
+    """What a picture of patches shows, with the shape that the model gets."""
+    tokens = cut(images[:1], patch)  # (1, P, E)
+    return f"One image is a sequence of {tokens.shape[1]} patches\nof {patch[0]}×{patch[1]} = {tokens.shape[2]} pixels"
 
 
 def compared(run: Run, ax: Axes) -> str:
@@ -388,9 +415,14 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     # Attention among the places in a patch has no place in the image that it could be laid over.
     drawable = isinstance(model, Bare | Transformer) and not _among_features(model)
     page, axes = plots.panels(len(images), 4 if drawable else 2, width=2.5, height=2.7)
+    guesses = probabilities.argmax(-1).tolist()
     rows = [axes[start : start + len(axes) // len(images)] for start in range(0, len(axes), len(axes) // len(images))]
-    for name, image, row, (picture, *looks, bars) in zip(inputs, images, probabilities, rows, strict=True):
-        plots.over_image(image, torch.zeros(image.numel()), ax=picture, title=name)
+    for n, (image, row, (picture, *looks, bars)) in enumerate(zip(images, probabilities, rows, strict=True)):
+        if isinstance(model, Bare | Transformer):
+            plots.patches(image, model.patch, ax=picture)
+        else:
+            plots.over_image(image, torch.zeros(image.numel()), ax=picture)
+        titled(picture, str(inputs[n]), labels[n], guesses[n], classes)
         if isinstance(model, Bare | Transformer) and looks:
             last_look(model, image, looks)
         share_bars(bars, row, classes)
@@ -443,7 +475,7 @@ def sheet(run: Run) -> Trial:
     grid = None
     if isinstance(model, Bare | Transformer) and not _among_features(model):
         height, width = data.size
-        grid = height // model.patch, width // model.patch
+        grid = height // model.patch[0], width // model.patch[1]
         attended = partial(last_attention, model)
     return drawing(
         lambda image: model(image).softmax(-1)[0],

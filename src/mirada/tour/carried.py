@@ -43,7 +43,19 @@ def _settings(run: Run) -> dict[str, Any]:
             if isinstance(model, patches.MLP):
                 return about
             attend: Any = model.blocks[0].attend if isinstance(model, patches.Transformer) else model.attend
-            return {**about, "patch": model.patch, "heads": attend.heads, "positions": "places"}
+            return {**about, "patch": _side(run), "heads": attend.heads, "positions": "places"}
         case "squares":
             return {"attention": settings.attention, "heads": settings.heads}
-    raise ValueError(f"run={run.folder.path}: a page computes no {run.name} with these settings; use mirada view")
+    raise _unknown(run)
+
+
+def _side(run: Run) -> int:
+    """Pixels a side of a patch: the page's model cuts squares."""
+    high, wide = patches.size_of_patch(run.settings, run.data.size)
+    if high != wide:
+        raise _unknown(run)
+    return high
+
+
+def _unknown(run: Run) -> ValueError:
+    return ValueError(f"run={run.folder.path}: a page computes no {run.name} with these settings; use mirada view")

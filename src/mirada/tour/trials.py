@@ -54,7 +54,12 @@ def drawing(run: Run) -> dict[str, Any]:
         images, grid, unit, query = run.data.images, list(run.data.images.size), "pixel", 19
     else:
         model: Any = run.model
-        images, grid, unit, query = run.data, [side // model.patch for side in run.data.size], "patch", 5
+        images, grid, unit, query = (
+            run.data,
+            [side // patch for side, patch in zip(run.data.size, model.patch, strict=True)],
+            "patch",
+            5,
+        )
     about = {
         "size": list(images.size),
         "grid": grid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -19,6 +19,7 @@ from mirada.training.run import Folder, Metrics, RunError
 
 # Seconds between two savings: a file that is safe from a power cut takes 10 ms, which a short epoch may take as well.
 _PAUSE = 1.0
+_LOSSES = 1000  # of an epoch, at most
 
 
 @dataclass
@@ -35,9 +36,21 @@ class State:
     best_value: float = math.inf
     best: dict[str, Tensor] = field(default_factory=dict)
     metrics: list[Metrics] = field(default_factory=list)
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """The training loss of each step, a mean where an epoch has more than 1,000."""
     done: bool = False
     rest: dict[str, Any] = field(default_factory=dict)
     """Of a finished training: what going on with it needs."""
+
+    def note_losses(self, sums: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Keep the loss of each step of an epoch, from (sum, count) of each."""
+        totals, counts = (torch.stack(part).detach().cpu().float() for part in zip(*sums, strict=True))
+        together = -(-len(totals) // _LOSSES)
+        parts = [
+            (part.sum() / count.sum())
+            for part, count in zip(totals.split(together), counts.split(together), strict=True)
+        ]
+        self.losses = torch.cat([self.losses, torch.stack(parts)])
 
     def note(self, value: float) -> bool:
         """Keep the weights if the epoch's value is lower than any before; says whether it is."""
@@ -58,12 +71,13 @@ class State:
 
     def save(self) -> dict[str, Any]:
         """Tensors and plain values, from which `restore` makes the same state again."""
-        return {name: getattr(self, name) for name in _KNOWN} | (self.rest if self.done else self._rest())
+        return {name: getattr(self, name) for name in (*_KNOWN, "losses")} | (self.rest if self.done else self._rest())
 
     def restore(self, saved: Mapping[str, Any], epochs: int) -> None:
         """Go to where the saved state was, random numbers included; a finished one is reopened for more `epochs`."""
         for name in _KNOWN:
             setattr(self, name, saved[name])
+        self.losses = saved.get("losses", torch.zeros(0))  # runs of before had none
         if self.done and self.epoch >= epochs:
             self.rest = {name: saved[name] for name in _REST if name in saved}
             self.model.load_state_dict(self.best)

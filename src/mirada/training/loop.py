@@ -240,7 +240,7 @@ class _Course:
         began = perf_counter()
         optimizer, schedule, tally = self.state.optimizer, self.state.schedule, Tally()
         self.state.model.train()
-        number = 0
+        number, losses = 0, []
         for number, batch in enumerate(batches(self.state.generator), start=1):
             if number > steps:
                 break
@@ -250,10 +250,12 @@ class _Course:
             optimizer.zero_grad()
             if schedule:
                 schedule.step()
+            losses.append((sums["loss"].detach(), sums["count"]))
             tally.add(sums)
             self.display.step(number, lambda: self.report(tally.sums()))
         if number != steps:
             raise ValueError(f"steps={steps}, but an epoch has {'more' if number > steps else number} batches")
+        self.state.note_losses(losses)
         return self._note("train", self.report(processes.total(tally.sums(), self.state.place)), began)
 
     def evaluate(self, split: str, batches: Iterable[Batch], epoch: int | None = None) -> dict[str, float]:

@@ -21,7 +21,8 @@ def words(metrics: Mapping[str, float]) -> str:
     'loss 0.4124, accuracy 91.00 %'
     """
     return ", ".join(
-        f"{name} {f'{100 * value:.2f} %' if name == 'accuracy' else f'{value:.4g}'}" for name, value in metrics.items()
+        f"{name.replace('_', ' ')} {f'{100 * value:.2f} %' if name.endswith('accuracy') else f'{value:.4g}'}"
+        for name, value in metrics.items()
     )
 
 

@@ -24,7 +24,7 @@ class Exhibit:
     """Of queries and keys."""
     title: str
     image: Tensor | None = None
-    patch: int | None = None
+    patch: int | tuple[int, int] | None = None
     trials: Mapping[str, Trial] = field(default_factory=dict)
     """What can be tried by hand, by name."""
 

@@ -33,13 +33,14 @@ class Picture:
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
-def as_picture(image: Tensor, patch: int | None, tokens: int, first: int | None = None) -> Picture:
+def as_picture(image: Tensor, patch: int | tuple[int, int] | None, tokens: int, first: int | None = None) -> Picture:
     """Read an image and find the patches.
 
     Args:
         image: (H, W), (1, H, W), (3, H, W) or (H, W, 3); uint8, or floating and then stretched from its least to its
             largest value.
-        patch: side of a patch in pixels; None: the one that gives as many patches as there are tokens, or a few less.
+        patch: side of a patch in pixels, or its height and width; None: the square one that gives as many patches as
+            there are tokens, or a few less.
         tokens: how many tokens the model had.
         first: the token of the first patch; None: the patches are the last tokens, after at most a few others.
 
@@ -49,10 +50,11 @@ def as_picture(image: Tensor, patch: int | None, tokens: int, first: int | None 
     pixels = _pixels(image)
     height, width = pixels.shape[:2]
     side = patch if patch is not None else _side(height, width, tokens)
-    if side not in patch_sides(height, width):
+    high, wide = side if isinstance(side, tuple) else (side or 0, side or 0)
+    if min(high, wide) < 1 or height % high or width % wide:
         asked = "no patch" if side is None else f"patch={side}"
         raise ValueError(f"image: {asked} divides {height}×{width} pixels into {tokens} tokens; give patch= in pixels")
-    grid = (height // side, width // side)
+    grid = (height // high, width // wide)
     if math.prod(grid) > tokens:
         raise ValueError(f"image: patch={side} makes {math.prod(grid)} patches of it, there are only {tokens} tokens")
     others = tokens - math.prod(grid)

@@ -86,7 +86,7 @@ def scene(
     special: Any = None,
     segments: Any = None,
     image: Tensor | None = None,
-    patch: int | None = None,
+    patch: int | tuple[int, int] | None = None,
     first: int | None = None,
     item: int | tuple[int, ...] = 0,
     title: str = "mirada",

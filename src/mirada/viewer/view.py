@@ -137,7 +137,7 @@ def view(
     special: Any = None,
     segments: Any = None,
     image: Tensor | None = None,
-    patch: int | None = None,
+    patch: int | tuple[int, int] | None = None,
     first: int | None = None,
     item: int | tuple[int, ...] = 0,
     title: str | None = None,
@@ -162,7 +162,7 @@ def view(
         segments: name → slice of tokens, without overlap: blocks of the matrix that the page can show alone. Where
             labels are a pair, words, special and segments are pairs, too.
         image: the picture that the tokens are patches of: (H, W), (1, H, W), (3, H, W) or (H, W, 3).
-        patch: side of a patch in pixels; found from the number of tokens if left out.
+        patch: side of a patch in pixels, or its height and width; found from the number of tokens if left out.
         first: the token of the image's first patch, where patches aren't the last tokens (text, image, text).
         item: which of a batch; of a run, which of its test examples.
         title: above the view; "mirada" if left out.
