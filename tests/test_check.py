@@ -39,6 +39,7 @@ ALL = [
     check.causal_mask,
     check.softmax,
     check.bits,
+    check.macro_accuracy,
     *(lambda fixed, n=number: check.bug(n, fixed) for number in (1, 2, 3)),
 ]
 
@@ -390,3 +391,28 @@ def surprise(logits, classes, *, one_bit=LN_2):
 )
 def test_surprise_in_bits(capsys, answer, hint):
     assert hint in said(capsys, check.bits, answer)
+
+
+# --- every pixel ---
+
+
+def by_class(predictions, labels, classes):
+    return torch.stack([(predictions[labels == c] == c).float().mean() for c in classes])
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda p, y: by_class(p, y, y.unique()).mean(), "right: 83.3%"),
+        (lambda p, y: (p == y).float().mean(), "over all examples"),
+        (lambda p, y: by_class(p, y, range(4)).mean(), "0/0"),
+        (lambda p, y: by_class(p, y, range(4)).nan_to_num().mean(), "must not count as 0"),
+        (lambda p, y: by_class(p, y, range(10)).nan_to_num().mean(), "not over ten"),
+        (lambda p, y: by_class(p, y, y.unique()).sum(), "the mean is wanted"),
+        (lambda p, y: by_class(y, p, y.unique()).mean(), "precision"),
+        (lambda p, y: by_class(p, y, y.unique()), "one number"),
+        (lambda p, y: torch.tensor(0.5), "a number is not"),
+    ],
+)
+def test_macro_accuracy(capsys, answer, hint):
+    assert hint in said(capsys, check.macro_accuracy, answer)

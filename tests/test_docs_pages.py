@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -28,14 +30,9 @@ def open_page(browser, site):
     assert said == []
 
 
-PAGES = [
-    "index.html",
-    "start.html",
-    "before-attention.html",
-    "lessons/1-five-rows.html",
-    "lessons/5-remembering-a-square.html",
-    "lessons/6-a-whole-transformer.html",
-]
+DOCS = Path(__file__).parents[1] / "docs"
+LEARN = ["index", "start", "before-attention", *(f"lessons/{path.stem}" for path in sorted(DOCS.glob("lessons/*.md")))]
+PAGES = [f"{name}.html" for name in LEARN]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
