@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from mirada.experiment import Run
 
 SUMMARY = "Multi-head self-attention on image patches, beside an MLP."
-METRICS: Mapping[str, Direction] = {"loss": "falls", "accuracy": "rises"}
+METRICS: Mapping[str, Direction] = {"loss": "falls", "accuracy": "rises", "macro_accuracy": "rises"}
 BEST = "accuracy"
 
 
