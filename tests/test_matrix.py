@@ -189,7 +189,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-@pytest.mark.parametrize("question", ["context", "transpose", "entropy", "logsumexp", "received"])
+@pytest.mark.parametrize("question", ["context", "transpose", "entropy", "logsumexp", "received", "statistics", "topk"])
 def test_gradcheck_and_gradients_of_gradients(question: str, mask):
     torch.manual_seed(0)
     query = torch.randn(2, 2, 2, dtype=torch.float64, requires_grad=True)
@@ -202,6 +202,10 @@ def test_gradcheck_and_gradients_of_gradients(question: str, mask):
                 return matrix @ value
             case "transpose":
                 return matrix.T @ value[:, :2]
+            case "statistics":
+                return torch.cat([part.flatten() for part in matrix.statistics(bins=2)])
+            case "topk":
+                return matrix.topk(2)[0]
             case _:
                 return getattr(matrix, question)()
 
