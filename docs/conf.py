@@ -14,7 +14,7 @@ release = __version__
 language = "en"
 
 extensions = ["myst_nb"]
-exclude_patterns = ["from_the_write_ups.py"]
+exclude_patterns = ["from_the_write_ups.py", "from_the_write_ups.json"]
 # "See ../speed.md#memory" links to a heading of that page.
 myst_heading_anchors = 3
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,9 @@ import torch
 import mirada
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| `(mirada train [^`]+)` \| ([^|]+) \|$", README, re.MULTILINE)
+TABLE = re.findall(r"^\| `(mirada train [^`]+)` \| ([^|]+) \| ([^|]+) \|$", README, re.MULTILINE)
+ROWS = [(command, says) for command, says, _ in TABLE]
+DRAWS = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "draws.json").read_text())
 QUICK = [row for row in ROWS if "--data mnist" not in row[0]]
 MNIST = [row for row in ROWS if "--data mnist" in row[0]]
 
@@ -60,6 +64,38 @@ def test_every_name_is_there(owner, name):
     names = set(re.findall(rf"\b{name}\.([a-z]\w*)", README)) - {"sh", "git"}
     assert names
     assert [one for one in sorted(names) if not hasattr(owner, one)] == []
+
+
+def drawn(command: str) -> tuple[str, str]:
+    """A command as benchmarks/draws.py has it, and the figure that README gives of its draws."""
+    name = command.removeprefix("mirada train ").replace("squares --attention single", "squares")
+    return name, {"counting": "on 2 and 4", "squares": "loss"}.get(name.split()[0], "accuracy")
+
+
+@pytest.mark.parametrize(("command", "_", "says"), TABLE, ids=[command for command, *_ in TABLE])
+def test_the_draws_are_those_that_were_measured(command, _, says):
+    name, figure = drawn(command)
+    if "mnist" in command:
+        assert says == "–"
+        return
+    values = [one[figure] for one in DRAWS[name]]
+    assert len(values) == 10
+    mean, spread = statistics.mean(values), statistics.stdev(values)
+    wanted = f"{mean:.3f} ± {spread:.3f}" if figure == "loss" else f"{100 * mean:.1f} ± {100 * spread:.1f} %"
+    assert says == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_draw_comes_out_as_it_was_measured(tmp_path, name):
+    """Seed 0 of each, trained again; another machine rounds otherwise, so a small model may end a little elsewhere."""
+    system, *options = name.split()
+    seeds = ["--seed", "0", *(["--model-seed", "0"] if system in ("counting", "squares") else [])]
+    command = [sys.executable, "-m", "mirada", "train", system, *options, *seeds, "--out", str(tmp_path / "run")]
+    subprocess.run(command, check=True, capture_output=True)
+    found = mirada.load(tmp_path / "run").evaluate()
+    loss = (found.get("test") or found["validation"])["loss"]
+    assert loss == pytest.approx(DRAWS[name][0]["loss"], rel=0.2)
 
 
 @pytest.mark.parametrize(("command", "says"), QUICK, ids=[command for command, _ in QUICK])

@@ -219,7 +219,8 @@ def report(sums: Sums) -> dict[str, float]:
 def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
     """How training went, where chosen pixels look, and the rule behind it."""
     assert isinstance(run.model, Pixels)
-    page = plots.figure(8.4, 3.2, "Learning")
+    divided = f"centred, then divided by {float(run.model.scale):.4f} (scaling {run.settings.scaling})"
+    page = plots.figure(8.4, 3.4, f"Learning from pixels that are {divided}")
     for ax, key in zip(page.subplots(1, 2), ("bits", "accuracy"), strict=True):
         plots.curves(run.metrics, key, ax=ax)
     yield "learning", page
