@@ -142,7 +142,9 @@ def test_the_report_by_hand():
 
     sums = pixels.measure(Always0().eval(), (torch.zeros(4, 8, 8), torch.tensor([0, 0, 0, 1])))
     nats = (3 * math.log(5 / 3) + math.log(5)) / 4
-    assert pixels.report(sums) == pytest.approx({"loss": nats, "bits": nats / math.log(2), "accuracy": 0.5})
+    assert pixels.report(sums) == pytest.approx(
+        {"loss": nats, "bits": nats / math.log(2), "accuracy": 0.5, "batch_accuracy": 0.5}
+    )
 
 
 def test_the_training_accuracy_of_the_write_up_by_hand():
@@ -156,9 +158,8 @@ def test_the_training_accuracy_of_the_write_up_by_hand():
     two = [pixels.measure(model, (torch.zeros(len(of), 8, 8), torch.tensor(of))) for of in ([0, 0, 0, 1], [0])]
     report = pixels.report({key: two[0][key] + two[1][key] for key in two[0]})
     assert (report["accuracy"], report["batch_accuracy"]) == (0.5, 0.75)
-    assert "batch_accuracy" not in pixels.report(
-        pixels.measure(model.eval(), (torch.zeros(1, 8, 8), torch.zeros(1).long()))
-    )
+    held_out = pixels.report(pixels.measure(model.eval(), (torch.zeros(2, 8, 8), torch.tensor([0, 1]))))
+    assert held_out["batch_accuracy"] == held_out["accuracy"] == 0.5
 
 
 def test_sums_add_over_batches(run):
