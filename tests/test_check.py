@@ -40,6 +40,8 @@ ALL = [
     check.softmax,
     check.bits,
     check.macro_accuracy,
+    check.patches,
+    check.split_heads,
     *(lambda fixed, n=number: check.bug(n, fixed) for number in (1, 2, 3)),
 ]
 
@@ -416,3 +418,43 @@ def by_class(predictions, labels, classes):
 )
 def test_macro_accuracy(capsys, answer, hint):
     assert hint in said(capsys, check.macro_accuracy, answer)
+
+
+# --- many heads ---
+
+
+def tiles(images, side):
+    return images.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (N, H/side, side, W/side, side)
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda x, s: tiles(x, s).transpose(2, 3).flatten(3).flatten(1, 2), "right: "),
+        (lambda x, s: x.reshape(len(x), -1, s * s), "pieces of rows"),
+        (lambda x, s: tiles(x, s).permute(0, 3, 1, 2, 4).flatten(3).flatten(1, 2), "the patches run down"),
+        (lambda x, s: tiles(x, s).permute(0, 1, 3, 4, 2).flatten(3).flatten(1, 2), "the pixels within a patch"),
+        (lambda x, s: tiles(x, s).permute(0, 3, 1, 4, 2).flatten(3).flatten(1, 2), "patches and pixels run down"),
+        (lambda x, s: tiles(x, s).transpose(2, 3).flatten(3).flatten(1, 2) / 255, "divided by 255"),
+        (lambda x, s: tiles(x, s), "must be of shape (2, 6, 4)"),
+        (lambda x, s: tiles(x, s).transpose(2, 3).flatten(3).flatten(1, 2).flip(1), "a number is not"),
+    ],
+)
+def test_an_image_is_cut(capsys, answer, hint):
+    assert hint in said(capsys, check.patches, answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda x, h: x.unflatten(-1, (h, -1)).transpose(1, 2), "right: "),
+        (lambda x, h: x.unflatten(-1, (-1, h)).transpose(1, 3), "two axes are swapped"),
+        (lambda x, h: x.unflatten(-1, (h, -1)), "stand behind the patches"),
+        (lambda x, h: x.view(len(x), h, x.shape[1], -1), "patches were mixed"),
+        (lambda x, h: x.unflatten(-1, (-1, h)).permute(0, 3, 1, 2), "every third feature"),
+        (lambda x, h: x, "must be of shape (2, 3, 4, 2)"),
+        (lambda x, h: x.unflatten(-1, (h, -1)).transpose(1, 2).flip(1), "a number is not"),
+    ],
+)
+def test_features_are_divided_among_heads(capsys, answer, hint):
+    assert hint in said(capsys, check.split_heads, answer)

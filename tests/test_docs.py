@@ -45,6 +45,8 @@ def test_every_picture_has_alternative_text(site):
         ("lessons/1-five-rows", "of the scores 4 and 1 the first gets 95.3 %, of 400 and 100 it gets 100.0 %"),
         ("lessons/2-one-question", "the query gives 81.3 % of its attention to 2 and 4"),
         ("lessons/2-one-question", "with 692 learned numbers"),
+        ("lessons/4-many-heads", "One head reaches 87.0 %, sixteen reach 92.0 %"),
+        ("lessons/4-many-heads", "swapped axes 1 and 3 (1, 3, 4, 16) heads of features"),
         ("lessons/3-every-pixel", "94.6% of new digits right, 0.341 bits"),
         ("lessons/3-every-pixel", "with 653 learned numbers"),
         ("lessons/3-every-pixel", "the linear layer as it is, same logits: False"),
