@@ -212,7 +212,7 @@ def three(run: Run, digits: Tensor, weights: Tensor, values: Tensor) -> Figure:
     show(digits, weights, ax=left)
     headline(left, "weights, and the digits")
     show(digits, weights, ax=middle, values=values)
-    headline(middle, "values, where a weight is above 0.1")
+    headline(middle, "values where a weight is above 0.1, blue −1 to red 1")
     if len(run.losses):
         steps = torch.linspace(1, run.settings.epochs * run.settings.steps_per_epoch, len(run.losses))
         right.plot(steps, run.losses, color=ORANGE, linewidth=0.7)

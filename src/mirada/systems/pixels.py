@@ -180,7 +180,8 @@ def measure(model: nn.Module, batch: Batch) -> Sums:
     """Sums over a batch; how many were seen and right of each class.
 
     While it trains, also the accuracy of each batch as the original write-up averages it: over the classes that the
-    batch holds, then over the batches. Sixteen images hold few of a class, so a rare mistake weighs more.
+    batch holds, then over the batches. Sixteen images hold few of a class, so a rare mistake weighs more. Under
+    torchrun a batch is here each process's share of it.
     """
     images, labels = batch
     logits = model(images)  # (N, classes)
