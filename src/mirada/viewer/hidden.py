@@ -75,6 +75,21 @@ class Hidden:
         return torch.bucketize(members + first, bounds[1:], right=True), tokens
 
 
+class ByAll:
+    """What the masks of all of several heads hide."""
+
+    def __init__(self, heads: Sequence[Hidden | ByAll]) -> None:
+        self.heads = heads
+
+    def at(self, queries: slice, keys: slice) -> Tensor:
+        """Each pair of a rectangle for itself, (queries, keys)."""
+        return torch.stack([head.at(queries, keys) for head in self.heads]).all(0)
+
+    def cells(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
+        """Whether each cell is hidden, (r, s)."""
+        return torch.stack([head.cells(rows, columns) for head in self.heads]).all(0)
+
+
 def of_head(layer: Layer, head: int) -> Hidden | None:
     """What is hidden of one head; None without a mask."""
     return None if layer.mask is None else Hidden(layer.mask.pick((layer.heads,), head), layer.matrix)

@@ -13,13 +13,14 @@
 | parts | layer, head, query, first, after | q, keys, what the mask adds, values, context |
 
 A weight of −0 stands where a mask hides the pair. Each question may come with a `reading`: of words, without special
-tokens, of a block of segments (`mirada.viewer.reading`).
+tokens, of a block of segments (`mirada.viewer.reading`). With `how` ("mean" or "max"), `heads` and `layers` (numbers,
+joined by commas) a row, column, entry, tile or the edges are those of all these heads in one.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Event, Lock
 from typing import Any
@@ -35,6 +36,7 @@ from mirada.viewer.numbers import Edges, edges, of_heads
 from mirada.viewer.payload import about, describe, thumb_size, thumbs
 from mirada.viewer.protocol import MEASURES, PARTS, TILE
 from mirada.viewer.reading import Reading
+from mirada.viewer.rows import Mixed
 from mirada.viewer.scene import Matrix, Scene
 
 _DIRECT = 8
@@ -43,7 +45,9 @@ _PAGE = 64
 _OVERVIEW = 64
 """So few cells a side take one product and no normalisers: a first picture, soon."""
 _KEPT = 8
-"""Heads whose whole maps are kept, and readings."""
+"""Heads whose whole maps are kept, readings, and sets of heads that are one."""
+_LISTED = 8192
+"""Characters of a list of heads or layers."""
 
 
 class Answers:
@@ -90,6 +94,8 @@ class Answers:
             raise ValueError(f"no question is called {question[:40]!r}")
         if given.get("reading"):
             return self._read(str(given["reading"])).answer(question, {**given, "reading": ""})
+        if given.get("how"):
+            return self._mix(given).answer(question, {**given, "how": ""})
         return answers[question](given).detach().cpu().float().contiguous().numpy().astype("<f4").tobytes()
 
     def _live(self, number: int) -> dict[str, Any]:
@@ -205,7 +211,7 @@ class Answers:
 
     # --- what they need ---
 
-    def _hidden(self, number: int, head: int) -> hidden.Hidden | None:
+    def _hidden(self, number: int, head: int) -> hidden.Hidden | hidden.ByAll | None:
         return self._once(("hidden", number, head), lambda: hidden.of_head(self.scene.layers[number], head))
 
     def _marked(self, weights: Tensor, number: int, head: int, queries: slice, keys: slice) -> Tensor:
@@ -217,6 +223,31 @@ class Answers:
         """The same questions of the scene with its tokens read in another way."""
         reading = Reading.of(text)
         return self._once(("reading", reading), lambda: Answers(reading.scene(self.scene)))
+
+    def _mix(self, given: Mapping[str, Any]) -> Answers:
+        """The same questions of several heads in one."""
+        how = str(given["how"])
+        if how not in ("mean", "max"):
+            raise ValueError(f"how must be mean or max, got {how[:20]!r}")
+        numbers = self._numbers(given, "layers", len(self.scene.layers))
+        most = max(self.scene.layers[number].heads for number in numbers)
+        heads = self._numbers(given, "heads", most)
+        pairs = [(number, head) for number in numbers for head in heads if head < self.scene.layers[number].heads]
+        sizes = dict.fromkeys(self.scene.layers[number].size for number, _ in pairs)
+        if len(sizes) != 1:
+            told = ", ".join(f"{queries} × {keys}" for queries, keys in sizes)
+            raise ValueError(f"heads can be one only over the same tokens, these have {told or 'none'}")
+
+        def find() -> Answers:
+            matrices = [self._head({"layer": number, "head": head})[-1] for number, head in pairs]
+            return _Mix(Mixed(matrices, how), [self._hidden(*pair) for pair in pairs])
+
+        return self._once(("mix", how, tuple(pairs)), find)
+
+    def _numbers(self, given: Mapping[str, Any], name: str, size: int) -> list[int]:
+        """A parameter as whole numbers, in order."""
+        parts = str(given.get(name, ""))[:_LISTED].split(",")
+        return sorted({self._number({name: part}, name, size) for part in parts})
 
     def _head(self, given: Mapping[str, Any], ready: bool = True) -> tuple[int, int, Matrix]:
         """One head; `ready`: with its normalisers found, once for all who ask."""
@@ -258,9 +289,24 @@ class Answers:
 
     def _forget(self) -> None:
         """Whole maps are large: those used longest ago go, and readings with all that was found of them."""
-        for kind in ("levels", "reading"):
+        for kind in ("levels", "reading", "mix"):
             for key in [key for key in self._found if key[0] == kind][:-_KEPT]:
                 del self._found[key]
+
+
+class _Mix(Answers):
+    """Several heads, asked as one; hidden is what each of their masks hides."""
+
+    def __init__(self, mixed: Mixed, hides: Sequence[hidden.Hidden | hidden.ByAll | None]) -> None:
+        super().__init__(Scene(()))
+        self._mixed = mixed
+        self._hides = hidden.ByAll([one for one in hides if one is not None]) if all(hides) else None
+
+    def _head(self, given: Mapping[str, Any], ready: bool = True) -> tuple[int, int, Matrix]:
+        return 0, 0, self._mixed
+
+    def _hidden(self, number: int, head: int) -> hidden.Hidden | hidden.ByAll | None:
+        return self._hides
 
 
 def _added(matrix: AttentionMatrix, query: int, first: int, after: int) -> Tensor:

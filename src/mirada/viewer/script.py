@@ -12,7 +12,7 @@ from mirada.viewer.protocol import CONSTANTS
 # In the order in which they stand on each other.
 PARTS = (
     "dom", "colour", "legend", "hatch", "names", "codec", "matrix", "source", "live", "grouped", "reading",
-    "state", "save", "measures", "heat", "heads", "tiles", "sheet", "map", "difference", "compare", "tokens",
+    "state", "mixed", "save", "measures", "heat", "heads", "tiles", "sheet", "map", "difference", "compare", "tokens",
     "image", "steps", "tryit", "playground_text", "frame", "hosts",
 )  # fmt: skip
 

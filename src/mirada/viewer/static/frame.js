@@ -83,6 +83,9 @@ class Eye {
       query: 0,
       key: 0,
       reading: "",
+      how: "mean", // of the heads and layers that are chosen: their mean or their largest weights
+      together: false, // on the map: all that are chosen, or one head
+      span: null, // the layers that are chosen, by number; null for the current one
       dark,
     });
     // On a page of its own the title is the page's; among other things it stands below their headings.
@@ -324,9 +327,11 @@ class Eye {
     });
   }
 
-  /** In Tokens and Image a click switches a head on or off; where one head is shown, it chooses that head. */
+  /** Where several heads are shown a click switches one on or off; where one head is shown, it chooses that head. */
   touch(head) {
-    if (["tokens", "image"].includes(this.state.get("view"))) toggleHead(this.state, head);
+    const view = this.state.get("view");
+    if (["tokens", "image"].includes(view) || (view === "map" && this.state.get("together")))
+      toggleHead(this.state, head);
     this.state.set({ head });
   }
 

@@ -96,6 +96,14 @@ class LiveLayer {
     });
   }
 
+  /** Heads of this and other layers, [layer, head], asked as one. */
+  mixed(pairs, how) {
+    const numbers = (values) => [...new Set(values)].sort((a, b) => a - b).join(",");
+    const layers = numbers(pairs.map(([layer]) => layer.number));
+    const heads = numbers(pairs.map(([, head]) => head));
+    return new MixedHead(this, `${how}:${layers}:${heads}`, { how, layers, heads });
+  }
+
   async overview() {
     const numbers = await this.ask("overview", {});
     const heads = this.about.heads;
@@ -165,5 +173,23 @@ class LiveHead {
       context: () => (valueWidth ? take(valueWidth) : null),
     };
     return Object.fromEntries(PROTOCOL.PARTS.map((name) => [name, read[name]()]));
+  }
+}
+
+/** All heads with certain numbers in certain layers, as one. */
+class MixedHead extends LiveHead {
+  constructor(layer, index, asked) {
+    super(layer, index);
+    this.asked = asked;
+    this.hasVectors = false;
+  }
+
+  /** Of the largest weights there are none: their rows are no distributions. */
+  async edges() {
+    return this.asked.how === "mean" ? super.edges() : null;
+  }
+
+  ask(question, parameters) {
+    return this.layer.ask(question, { ...this.asked, ...parameters });
   }
 }

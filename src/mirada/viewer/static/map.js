@@ -3,6 +3,7 @@ import { scaleColour } from "./colour.js";
 import { button, choice, clamp, el, framed, number, percent, quoted, sharpen } from "./dom.js";
 import { hatching } from "./hatch.js";
 import { isHidden } from "./matrix.js";
+import { chosenHead, chosenInWords, layerPicker } from "./mixed.js";
 import { MARGIN, drawLegend, paintCross, paintEdges, paintNumbers, paintLabels } from "./sheet.js";
 import { TILE } from "./source.js";
 import { Tiles, coarsest, covering, overviewCell } from "./tiles.js";
@@ -57,10 +58,24 @@ export class MapView {
       "linear",
       (mode) => this.setMode(mode),
     );
+    this.picker = layerPicker(this.eye);
+    this.headChoice = choice(
+      "Head",
+      [
+        ["one", "one head"],
+        ["mean", "mean of the chosen"],
+        ["max", "largest of the chosen"],
+      ],
+      "one",
+      (value) => this.eye.state.set(value === "one" ? { together: false } : { together: true, how: value }),
+    );
+    this.headChoice.hidden = !this.alone || this.eye.layers.reduce((sum, { about }) => sum + about.heads, 0) === 1;
     return el(
       "div",
       { class: "bar" },
       this.modeChoice,
+      this.headChoice,
+      this.picker.element,
       el(
         "span",
         { class: "group" },
@@ -79,7 +94,11 @@ export class MapView {
     const sized =
       this.layer && this.layer.about.queries === layer.about.queries && this.layer.about.keys === layer.about.keys;
     this.layer = layer;
-    this.head = layer.head(state.get("head"));
+    const together = (this.together = this.alone && state.get("together"));
+    this.head = together ? chosenHead(this.eye) : layer.head(state.get("head"));
+    this.headChoice.querySelector("select").value = together ? state.get("how") : "one";
+    this.picker.tell();
+    this.picker.element.hidden ||= !together;
     this.edges = null;
     this.largest = null;
     this.queryWords = this.eye.words(layer.about.query_words);
@@ -123,7 +142,8 @@ export class MapView {
   }
 
   update(changed) {
-    if (changed.has("layer") || changed.has("head")) this.choose();
+    const others = this.alone ? ["together", ...(this.eye.state.get("together") ? ["heads", "how", "span"] : [])] : [];
+    if (["layer", "head", ...others].some((name) => changed.has(name))) this.choose();
     else if (changed.has("query") || changed.has("key")) this.tell();
     if (changed.has("dark")) drawLegend(this);
     this.draw();
@@ -317,7 +337,8 @@ export class MapView {
   pending() {
     const { state } = this.eye;
     const [i, j] = [state.get("query"), state.get("key")];
-    const where = `query ${i} ${quoted(this.queryWords[i] ?? "")} → key ${j} ${quoted(this.keyWords[j] ?? "")}`;
+    const of = this.together ? `${chosenInWords(this.eye)}: ` : "";
+    const where = `${of}query ${i} ${quoted(this.queryWords[i] ?? "")} → key ${j} ${quoted(this.keyWords[j] ?? "")}`;
     this.asked = null;
     this.readout.textContent = `${where}: …`;
     delete this.readout.dataset.weight;

@@ -85,7 +85,7 @@ class StepsView {
   }
 
   get layer() {
-    return this.eye.base.layers[this.eye.state.get("layer")]; // a word has no query of its own: its first token has
+    return this.eye.base.layers[this.eye.layers[this.eye.state.get("layer")].number]; // a word has no query of its own: its first token has
   }
 
   key(event) {

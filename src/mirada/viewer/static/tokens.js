@@ -3,7 +3,7 @@ import { NOT_FINITE, css, headColour } from "./colour.js";
 import { choice, clamp, el, framed, fromRightToLeft, percent, sharpen, wordOf } from "./dom.js";
 import { hatching, hiddenSwatch } from "./hatch.js";
 import { isHidden } from "./matrix.js";
-import { activeHeads } from "./state.js";
+import { chosenInWords, chosenLayers, headsOf, layerPicker, mixedHead } from "./mixed.js";
 
 const LINES = 16; // drawn to each side: more would hide the text
 const FAINTEST = 0.03;
@@ -42,12 +42,44 @@ class TokensView {
       "text",
       (form) => this.build(form),
     );
+    this.howChoice = choice(
+      "Heads",
+      [
+        ["mean", "mean"],
+        ["max", "largest"],
+      ],
+      this.eye.state.get("how"),
+      (how) => this.eye.state.set({ how }),
+    );
+    this.howChoice.hidden = this.eye.layers.reduce((sum, { about }) => sum + about.heads, 0) === 1;
+    this.picker = layerPicker(this.eye);
+    this.most = LINES;
+    this.least = 0;
+    const most = el("input", { type: "number", min: 1, max: 999, value: LINES, aria: { label: "strongest" } });
+    most.addEventListener("change", () => {
+      this.most = clamp(Math.round(Number(most.value)) || 1, 1, 999);
+      most.value = String(this.most);
+      this.again();
+    });
+    const least = el("input", { type: "range", min: 0, max: 50, step: 0.5, value: 0, aria: { label: "at least" } });
+    const told = el("output", { class: "figure", text: "0 %" });
+    least.addEventListener("input", () => {
+      this.least = Number(least.value) / 100;
+      told.textContent = percent(this.least);
+      this.again();
+    });
+    const limits = el(
+      "span",
+      { class: "limits" },
+      el("label", { class: "choice" }, el("span", { text: "Strongest" }), most),
+      el("label", { class: "choice" }, el("span", { text: "at least" }), least, told),
+    );
     this.hint = el("span", { class: "soft", text: "Point at a token. Click holds it, Escape lets go." });
     this.legend = el("span", { class: "legend" });
     this.element = el(
       "div",
       { class: "view tokens" },
-      el("div", { class: "bar" }, this.formChoice, this.hint, this.legend),
+      el("div", { class: "bar" }, this.formChoice, this.howChoice, this.picker.element, limits, this.hint, this.legend),
       el("div", { class: "split" }, this.scroller, this.details),
     );
     this.redraw = framed(() => this.paint());
@@ -211,19 +243,19 @@ class TokensView {
 
   async ask() {
     const { layer, pointed } = this;
-    const heads = activeHeads(this.eye.state).filter((head) => head < layer.about.heads);
+    const parts = this.parts();
     const order = (this.order = {});
     const still = () => this.order === order && this.layer === layer;
     const looksFrom = pointed.side === "query" ? pointed.at : null;
     const seenAt = this.form === "text" ? pointed.at : pointed.side === "key" ? pointed.at : null;
     try {
-      const rows = looksFrom === null ? null : await Promise.all(heads.map((head) => layer.head(head).row(looksFrom)));
+      const rows = looksFrom === null ? null : await Promise.all(parts.map(({ head }) => head.row(looksFrom)));
       if (!still()) return;
       if (rows?.includes(null)) return this.without();
-      this.show(heads, rows, null);
+      this.show(parts, rows, null);
       if (seenAt === null) return;
-      const columns = await Promise.all(heads.map((head) => layer.head(head).column(seenAt)));
-      if (still()) this.show(heads, rows, columns);
+      const columns = await Promise.all(parts.map(({ head }) => head.column(seenAt)));
+      if (still()) this.show(parts, rows, columns);
     } catch (error) {
       if (error.name !== "AbortError") this.eye.say(error.message);
     }
@@ -240,12 +272,43 @@ class TokensView {
 
   // --- showing ---
 
-  show(heads, rows, columns) {
-    const colours = heads.map((head) => headColour(head, this.eye.dark()));
-    this.looks = rows && strongest(rows, colours, this.shade(colours));
-    this.lookers = columns && strongest(columns, colours, this.shade(colours));
-    this.drawLegend(heads);
-    this.list(heads.length);
+  /** What has a stripe each: the chosen heads of one layer, or each of several layers with its heads as one. */
+  parts() {
+    const { eye } = this;
+    const layers = chosenLayers(eye);
+    const how = eye.state.get("how");
+    const one = (n, heads) => ({
+      head: mixedHead(
+        heads.map((head) => [eye.layers[n], head]),
+        how,
+      ),
+      size: heads.length,
+    });
+    const found =
+      layers.length === 1
+        ? headsOf(eye, layers[0]).map((head) => ({ ...one(layers[0], [head]), number: head }))
+        : layers.filter((n) => headsOf(eye, n).length).map((n) => ({ ...one(n, headsOf(eye, n)), number: n }));
+    return found.length ? found : [{ ...one(eye.state.get("layer"), [0]), number: 0 }];
+  }
+
+  /** The same numbers, with other limits. */
+  again() {
+    if (this.answered) this.show(...this.answered);
+  }
+
+  show(parts, rows, columns) {
+    this.answered = [parts, rows, columns];
+    const colours = parts.map(({ number }) => headColour(number, this.eye.dark()));
+    const limits = {
+      how: this.eye.state.get("how"),
+      sizes: parts.map(({ size }) => size),
+      most: this.most,
+      least: this.least,
+    };
+    this.looks = rows && strongest(rows, colours, this.shade(colours), limits);
+    this.lookers = columns && strongest(columns, colours, this.shade(colours), limits);
+    this.drawLegend(parts);
+    this.list();
     this.paint();
     this.spanOf(this.pointed)?.setAttribute("data-shown", this.looks ? "looks" : "seen");
   }
@@ -256,8 +319,8 @@ class TokensView {
   }
 
   /** What shades and stripes mean: the same weight is painted alike for every query. */
-  drawLegend(heads) {
-    const colour = this.shade(heads.map((head) => headColour(head, this.eye.dark())));
+  drawLegend(parts) {
+    const colour = this.shade(parts.map(({ number }) => headColour(number, this.eye.dark())));
     const ramp = el("span", { class: "ramp" });
     // As the shades: opaque in proportion to the square root of a weight.
     ramp.style.background = `linear-gradient(90deg, ${Array.from({ length: 11 }, (_, n) => css(colour, DEEPEST * Math.sqrt(n / 10))).join(", ")})`;
@@ -267,9 +330,14 @@ class TokensView {
       return tick;
     });
     const says =
-      heads.length === 1
-        ? `weight in head ${heads[0]}`
-        : `mean weight of ${heads.length} heads; below each word, a stripe a head`;
+      parts.length === 1
+        ? `weight in ${chosenInWords(this.eye)}`
+        : `${chosenInWords(this.eye)
+            .replace(/^mean/, "mean weight")
+            .replace(
+              /^largest/,
+              "largest weight",
+            )}; below each word, a stripe a ${chosenLayers(this.eye).length > 1 ? "layer" : "head"}`;
     this.legend.replaceChildren(
       el(
         "span",
@@ -283,9 +351,10 @@ class TokensView {
   }
 
   /** The strongest, in words and numbers. */
-  list(heads) {
+  list() {
     const { pointed } = this;
-    const of = heads === 1 ? "" : `mean of ${heads} heads`;
+    const told = chosenInWords(this.eye);
+    const of = told.startsWith("head") ? "" : told;
     const one =
       (side, words) =>
       ({ at, weight, colour }) => {
@@ -311,7 +380,11 @@ class TokensView {
       found && [
         el(this.eye.heading, { text: title }),
         ...without(found),
-        el("ol", {}, ...found.strongest.slice(0, LISTED).map(one(side, words))),
+        el(
+          "ol",
+          {},
+          ...found.strongest.slice(0, Math.max(LISTED, this.most === LINES ? 0 : this.most)).map(one(side, words)),
+        ),
       ];
     const focused = this.details.contains(this.element.getRootNode().activeElement);
     this.details.replaceChildren(
@@ -358,6 +431,7 @@ class TokensView {
         context.fillRect(box.x, box.y, box.width, box.height);
         return;
       }
+      if (this.looks.mean[at] < this.least) return;
       const finite = Number.isFinite(this.looks.mean[at]);
       const share = finite ? Math.sqrt(this.looks.mean[at]) : 1;
       if (share >= FAINTEST) {
@@ -388,7 +462,7 @@ class TokensView {
     const { warmBytes } = this.eye.ink();
     this.visible(this.queryBoxes, (box, at) => {
       const share = Math.sqrt(this.lookers.mean[at]);
-      if (share < FAINTEST) return;
+      if (share < FAINTEST || this.lookers.mean[at] < this.least) return;
       context.fillStyle = css(warmBytes, 0.25 + 0.75 * share);
       context.fillRect(
         box.x,
@@ -420,12 +494,14 @@ class TokensView {
   }
 
   update(changed) {
+    this.picker.tell();
+    this.howChoice.querySelector("select").value = this.eye.state.get("how");
     if (changed.has("layer")) {
       const { query_words: asking, key_words: asked } = this.layer.about;
       if (this.words !== `${asking}:${asked}`) return this.build();
     }
     if (this.follow(changed)) return;
-    if (changed.has("layer") || changed.has("heads") || changed.has("dark")) this.ask();
+    if (["layer", "heads", "how", "span", "dark"].some((name) => changed.has(name))) this.ask();
   }
 
   /** Another view has moved the query or the key: turns to it. */
@@ -483,20 +559,27 @@ function without({ mean }) {
 }
 
 /** The mean over heads, every head's part, and the strongest places; a place has the colour of the head that leads there. */
-function strongest(parts, colours, colour) {
+function strongest(parts, colours, colour, { how, sizes, most: count, least }) {
   const { length } = parts[0];
   const mean = new Float32Array(length).fill(-0); // where every head's mask hides the key, it stays so
-  for (const part of parts) for (let n = 0; n < length; n++) mean[n] += part[n] / parts.length;
+  const all = sizes.reduce((sum, size) => sum + size, 0);
+  parts.forEach((part, p) => {
+    for (let n = 0; n < length; n++) {
+      if (how === "mean") mean[n] += (part[n] * sizes[p]) / all;
+      else mean[n] = Math.max(mean[n], part[n]);
+    }
+  });
   let most = 0;
   for (const weight of mean) if (weight > most) most = weight;
   const leader = (at) => colours[parts.reduce((best, part, n) => (part[at] > parts[best][at] ? n : best), 0)];
+  const found = best(mean, count).filter((at) => mean[at] >= least);
   return {
     mean,
     most,
     parts,
     colours,
     colour,
-    strongest: best(mean, LINES).map((at) => ({ at, weight: mean[at], colour: leader(at) })),
+    strongest: found.map((at) => ({ at, weight: mean[at], colour: leader(at) })),
   };
 }
 
