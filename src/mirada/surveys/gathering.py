@@ -120,8 +120,9 @@ def _agreed(shape: dict[str, Any] | None) -> dict[str, Any] | None:
 def _told(mine: bytes) -> list[bytes]:
     """The bytes of each process. No object is sent: to receive one is to unpickle it."""
     lengths = gathered(torch.tensor([float(len(mine))], dtype=torch.float64))[:, 0].int().tolist()
-    padded = torch.zeros(max(lengths), dtype=torch.uint8)
-    padded[: len(mine)] = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
+    if not any(lengths):
+        return [b""] * len(lengths)
+    padded = torch.tensor(list(mine.ljust(max(lengths), b"\0")), dtype=torch.uint8)
     rows = gathered(padded)
     return [bytes(row[:length].tolist()) for row, length in zip(rows, lengths, strict=True)]
 

@@ -216,7 +216,7 @@ def _weights(chunk: Chunk, memory: Memory, wanted: bool) -> tuple[Tensor, Tensor
 
     With s relative to its row's maximum, the entropy is log Σ exp(s) − Σ A s, and the largest weight is 1 / Σ exp(s).
     """
-    scores, room = memory.rooms(chunk, chunk.part.keys)
+    scores, buffer = memory.buffers(chunk, chunk.part.keys)
     block = chunk.block(scores)
     largest = block.amax(-1, keepdim=True)
     blind = largest == -torch.inf
@@ -225,7 +225,7 @@ def _weights(chunk: Chunk, memory: Memory, wanted: bool) -> tuple[Tensor, Tensor
     for side in chunk.part.masked(chunk.rows, chunk.keys):  # 0 × −inf is NaN
         start = chunk.keys.start
         block[..., side.start - start : side.stop - start].clamp_(min=torch.finfo(block.dtype).min)
-    weights = torch.softmax(block, -1, out=room[: block.numel()].view(block.shape))
+    weights = torch.softmax(block, -1, out=buffer[: block.numel()].view(block.shape))
     entropy = -weights.amax(-1).log() - torch.linalg.vecdot(weights, block) if wanted else None
     if hides:
         weights.masked_fill_(blind, 0.0)
