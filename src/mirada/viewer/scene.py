@@ -14,6 +14,7 @@ from mirada.dense import DenseAttention
 from mirada.masks import Mask, is_causal
 from mirada.masks.views import Part
 from mirada.matrix import AttentionMatrix
+from mirada.viewer.generation import as_one, without_last
 from mirada.viewer.image import Picture, as_picture
 from mirada.viewer.labels import Along, Labels, along_sides
 from mirada.viewer.rows import ByRows
@@ -92,7 +93,8 @@ def scene(
     title: str = "mirada",
 ) -> Scene:
     """The scene of some matrices; see `mirada.viewer.view` for what they may be."""
-    found = list(_named(what))
+    whole = as_one(what)
+    found = list(_named(whole))
     if not found:
         raise ValueError(
             "what: there is no attention in it to be shown (no records): run the model inside "
@@ -100,6 +102,7 @@ def scene(
         )
     notes: list[str] = []
     along = along_sides(labels, words, special, segments)
+    along = along if whole is what else without_last(along, whole)
     layers = [_layer(name, one, value, along, item, notes) for name, one, value in found]
     picture = None
     if image is not None:

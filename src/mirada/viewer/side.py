@@ -40,6 +40,13 @@ class Side(Sequence[str]):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, count: int) -> Side:
+        """The first tokens alone."""
+        segments = tuple((name, a, min(b, count)) for name, a, b in self.segments if a < count)
+        inside = bool(self.words) and count < len(self) and self.words[count] == self.words[count - 1]
+        special = self.special[:count] if any(self.special[:count]) else ()
+        return Side(self.labels[:count], self.words[:count], special, segments, () if inside else self.names)
+
     @cached_property
     def starts(self) -> tuple[int, ...]:
         """The first token of each word. None reaches over a segment's edge or holds special tokens beside others."""

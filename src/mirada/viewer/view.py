@@ -152,6 +152,7 @@ def view(
         what: an `AttentionMatrix` (..., heads, L, S), weights (..., heads, L, S) as a tensor, what `mirada.watch` has
             seen, or a list or a dictionary (name: layer) of these, one a layer. Or a run (`mirada.load`),
             which brings labels, image, title and trials along; what is given here goes before them.
+            Steps of a generation are stitched; labels may then hold the last token, which was only written.
         labels: a string for each token; for two sides, a pair (of the queries, of the keys). They are shown as text,
             whatever is in them. Layers over the source alone take whichever of the two is as long.
         words: the word of each token, as a tokenizer's ``word_ids()``: whole numbers, or None for a token without one.
