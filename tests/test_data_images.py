@@ -212,3 +212,16 @@ def test_mnist_and_the_number_that_tells_its_split():
     train, validation = split(60_000)
     assert (len(train), len(validation)) == (50_000, 10_000)
     assert images.train_images[train].float().var(0).std().item() == pytest.approx(4978.2358, abs=5e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8, 1), (64,), (1, 64)])
+def test_an_image_with_a_channel_of_its_own_or_in_one_row(digits, tmp_path, shape):
+    np.save(tmp_path / "image.npy", digits.test_images[3].numpy().reshape(shape))
+    assert torch.equal(given_image(str(tmp_path / "image.npy"), digits).pixels, digits.test_images[3])
+
+
+def test_any_image_at_random(digits):
+    image, label, note = given_image("random", digits)
+    index = int(note.rsplit(" ", 1)[1])
+    assert torch.equal(image, digits.test_images[index])
+    assert label == int(digits.test_labels[index])

@@ -134,6 +134,8 @@ def _grey(image) -> tuple[np.ndarray, bool]:
 
 
 def _checked(pixels: np.ndarray, text: str, size: tuple[int, int]) -> Tensor:
+    if pixels.squeeze().shape in (size, (size[0] * size[1],)):  # a channel of its own, or one row of all pixels
+        pixels = pixels.reshape(size)
     if pixels.shape != size:
         raise ValueError(
             f"image: {text} has the shape {pixels.shape}, wanted {size}, the size of the images it was trained on: "

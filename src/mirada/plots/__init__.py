@@ -20,6 +20,7 @@ from mirada.plots.style import figure as figure
 from mirada.plots.style import panels as panels
 from mirada.plots.style import png as png
 from mirada.plots.style import save as save
+from mirada.plots.style import signed as signed
 
 __all__ = [
     "corners",
@@ -34,6 +35,7 @@ __all__ = [
     "patches",
     "png",
     "save",
+    "signed",
     "vectors",
     "weighted_sum",
 ]

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from mirada.plots.style import CYCLE, FAINT, INK, SMALL, array, axes_or_new, headline, quiet, signed
+from mirada.plots.style import BLUE, CYCLE, FAINT, INK, SMALL, array, axes_or_new, headline, quiet, signed
+
+_OFFERED = tuple(colour for colour in CYCLE if colour != BLUE)  # keys and their values; blue is the query's
 
 
 def vectors(query: Any, keys: Any, *, scale: float = 1.0, ax: Axes | None = None, title: str | None = None) -> Axes:
@@ -41,11 +43,11 @@ def vectors(query: Any, keys: Any, *, scale: float = 1.0, ax: Axes | None = None
     reach = np.linalg.norm(asks) * lengths
     cosines = np.divide(scores, reach, out=np.zeros_like(scores), where=reach > 0)
     ax = axes_or_new(ax, 4.6, 5.0)
-    handles = [_arrow(ax, (0, 0), asks, INK, f"query: length {np.linalg.norm(asks):.2f}", width=0.012)]
+    handles = [_arrow(ax, (0, 0), asks, BLUE, f"query: length {np.linalg.norm(asks):.2f}", width=0.012)]
     for number, (key, length, cosine, score) in enumerate(zip(offers, lengths, cosines, scores, strict=True), start=1):
         text = f"key {number}: length {length:.2f}, cosine {signed(cosine)}, score {signed(score)}"
         text += f" × {scale:.2f} = {signed(score * scale)}" if scale != 1 else ""
-        handles.append(_arrow(ax, (0, 0), key, CYCLE[(number - 1) % len(CYCLE)], text))
+        handles.append(_arrow(ax, (0, 0), key, _OFFERED[(number - 1) % len(_OFFERED)], text))
         _beyond(ax, key, f"key {number}")
     _beyond(ax, asks, "query")
     _frame(ax, np.vstack([asks, offers]), handles)
@@ -82,7 +84,7 @@ def weighted_sum(values: Any, weights: Any, *, ax: Axes | None = None, title: st
     ax = axes_or_new(ax, 4.6, 5.0)
     handles = []
     for number, (value, share, start, step) in enumerate(zip(offers, shares, stops, steps, strict=False), start=1):
-        colour = CYCLE[(number - 1) % len(CYCLE)]
+        colour = _OFFERED[(number - 1) % len(_OFFERED)]
         ax.plot([0, value[0]], [0, value[1]], color=colour, linewidth=1, linestyle=(0, (2, 2)), zorder=2)
         ax.plot(*value, color=colour, marker="o", markersize=4, zorder=2)
         _beyond(ax, value, f"value {number}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
+from mirada import plots
 from mirada.experiment import Run
+from mirada.systems._encoder_decoder import walk as by_numbers
 from mirada.tour import diagrams, trials
 from mirada.tour.draw import finished_squares, learning, picture
 from mirada.tour.page import Chapter, Diagrams, Fact, Look, Next, Pictures, Table, Terms, Text, Trial
@@ -61,6 +65,21 @@ def chapter(runs: dict[str, Run]) -> Chapter:
                 opens={"view": "tokens"},
                 height="low",
             ),
+            Text(
+                anchor="geometry",
+                heading="By numbers: from a mean to a weighted mean",
+                paragraphs=(
+                    "The simplest attention gives every state the same weight: the context is their mean. A better "
+                    "weight follows from the inputs. The table below is an encoder and a decoder that are not trained "
+                    "yet, fed the first two corners of a perfect square.",
+                    "What does a score measure? A dot product is length times length times cosine: it is large where "
+                    "the {key:key} is long, and where it points the way the {query:query} points. "
+                    "`mirada walkthrough encoder-decoder` takes every step.",
+                ),
+                formula="{query:q} · {key:k} = ‖{query:q}‖ ‖{key:k}‖ cos θ",
+            ),
+            _by_numbers(),
+            _geometry(),
             Text(
                 anchor="teacher-forcing",
                 heading="What is teacher forcing?",
@@ -143,4 +162,47 @@ def chapter(runs: dict[str, Run]) -> Chapter:
                 )
             ),
         ),
+    )
+
+
+def _by_numbers() -> Table:
+    """Uniform, unscaled and scaled attention of one query among two keys."""
+    steps = by_numbers()
+
+    def words(numbers: Tensor) -> str:
+        return ", ".join(plots.signed(number, 4) for number in numbers[0].tolist())
+
+    uniform, plain, scaled = steps["uniform"].panels, steps.traces["unscaled"], steps.traces["none"]
+    return Table(
+        caption="One query among two keys: how weights and context come about",
+        head=("attention", "scores", "weights", "context"),
+        rows=(
+            ("uniform: no scores", "–", words(uniform[0].numbers), words(uniform[1].numbers)),
+            ("dot products", words(plain.scores), words(plain.weights), words(plain.context)),
+            ("divided by √2", words(scaled.scaled), words(scaled.weights), words(scaled.context)),
+        ),
+    )
+
+
+def _geometry() -> Pictures:
+    """One query among three keys, and the context that follows."""
+    three = by_numbers().traces["three keys"]
+    left, right = plots.figure(4.2, 4.8), plots.figure(4.2, 4.8)
+    plots.vectors(three.query[0], three.key, ax=left.add_subplot())
+    plots.weighted_sum(three.value, three.weights[0], ax=right.add_subplot())
+    return Pictures(
+        pictures=(
+            picture(
+                left,
+                "A query and three keys as arrows, with their lengths, cosines and scores.",
+                "One query, three keys: lengths, cosines, and the scores that are their product.",
+                "half",
+            ),
+            picture(
+                right,
+                "Three values, each shortened to its weight, laid head to tail; their sum is the context.",
+                "The context: each value shortened to its weight, laid head to tail.",
+                "half",
+            ),
+        )
     )
