@@ -19,6 +19,7 @@ from surveyed import llama
 from test_survey_folder import assert_same
 
 pytestmark = [pytest.mark.transformers, pytest.mark.filterwarnings("ignore")]
+SCRIPTS = Path(__file__).parent / "scripts"
 ASK = ["--ask", "entropy", "--ask", "induction", "--ask", "attention_by_distance", "--importance", "--every", "16"]
 
 
@@ -87,3 +88,15 @@ def test_two_machines_give_the_table_of_one(given, alone):
     for agent in agents:
         ended(agent)
     assert_same(Survey.load(given / "agents"), alone, **NEAR)
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(50, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_goes_on_with_another_number_of_processes(tmp_path, count):
+    told = json.loads(ended(started(str(SCRIPTS / "survey_kills.py"), str(tmp_path), str(count))))
+    assert len(told) == count
+    for one in told:
+        assert set(one["status"]) == {0}, one
+        assert one["same counts"], one
+        assert one["apart"] <= 1e-9, one
+    assert any(-9 in one["killed"] for one in told)
+    assert any(0 < one["done"] < 90 for one in told)

@@ -270,7 +270,7 @@ def _rank() -> int:
 
 def _first_alone(folder: SurveyFolder | None) -> Any:
     """The folder is held by the first process, which alone writes."""
-    return folder.locked() if folder is not None and processes.is_launched_first() else nullcontext()
+    return folder.locked() if folder is not None and processes.is_first() else nullcontext()
 
 
 @contextmanager
