@@ -1,7 +1,7 @@
 // View 5: one query's attention, unfolded step by step, with its formula and the real numbers.
 import { css, inkOn, signedColour } from "./colour.js";
 import { groupOf, tokenOf } from "./reading.js";
-import { button, clamp, el, number, percent, quoted, wordOf } from "./dom.js";
+import { button, choice, clamp, el, number, percent, quoted, wordOf } from "./dom.js";
 
 const PAGE = 8; // keys at a time
 const SHOWN = 12; // features whose numbers are written out
@@ -12,7 +12,7 @@ const STEPS = [
   ["sum", "s = Σₑ qₑ kₑ"],
   ["scale", "s × scale"],
   ["mask", "−∞ where the query may not look"],
-  ["softmax", "w = exp(s) / Σ exp(s)"],
+  ["softmax", "w = exp(s − m) / Σ exp(s − m), m the largest s"],
   ["weights · V", "context = Σ w v"],
 ];
 
@@ -37,6 +37,26 @@ class StepsView {
       min: 0,
       aria: { label: "query" },
       on: { change: () => eye.state.set({ query: groupOf(this.seen, "query", this.chosen()) }) },
+    });
+    this.order = choice(
+      "Keys",
+      [
+        ["place", "in order"],
+        ["weight", "strongest first"],
+      ],
+      "place",
+      (by) => {
+        this.by = by;
+        this.page = 0;
+        this.look();
+      },
+    );
+    this.by = "place";
+    this.keyInput = el("input", {
+      type: "number",
+      min: 0,
+      aria: { label: "go to key" },
+      on: { change: () => this.goTo(Math.round(Number(this.keyInput.value)) || 0) },
     });
     this.queryWord = el("bdi", { class: "listed" });
     this.element = el("div", { class: "view steps", tabIndex: -1 }, this.toolbar(), this.body);
@@ -67,6 +87,8 @@ class StepsView {
         this.count,
         button("›", turn(1), { aria: { label: "later keys" } }),
       ),
+      this.order,
+      el("label", { class: "choice" }, el("span", { text: "Go to key" }), this.keyInput),
     );
   }
 
@@ -119,22 +141,39 @@ class StepsView {
     this.look();
   }
 
+  /** Turns to the keys among which one is. */
+  goTo(key) {
+    const at = this.ranks?.indexOf(clamp(key, 0, this.layer.about.keys - 1)) ?? 0;
+    this.page = Math.floor(Math.max(0, at) / PAGE);
+    this.look();
+  }
+
   /** Asks for the numbers of the query and of one page of keys. */
   async look() {
     const { about } = this.layer;
     const query = clamp(tokenOf(this.seen, "query", this.eye.state.get("query")), 0, about.queries - 1);
     this.page = clamp(this.page, 0, Math.ceil(about.keys / PAGE) - 1);
-    const [first, after] = [this.page * PAGE, Math.min((this.page + 1) * PAGE, about.keys)];
     const head = this.layer.head(this.eye.state.get("head"));
-    const order = (this.order = {});
+    const asked = (this.asked = {});
     try {
-      const [parts, row] = await Promise.all([head.parts(query, first, after), head.row(query)]);
-      if (this.order !== order) return;
+      const row = await head.row(query);
+      if (this.asked !== asked) return;
+      const ranks = Array.from({ length: about.keys }, (_, n) => n);
+      if (this.by === "weight" && row) ranks.sort((a, b) => row[b] - row[a] || a - b);
+      this.ranks = ranks;
+      const places = ranks.slice(this.page * PAGE, (this.page + 1) * PAGE);
+      const parts = await partsOf(head, query, places);
+      if (this.asked !== asked) return;
       Object.assign(this.queryInput, { value: query, max: about.queries - 1 });
       this.queryWord.textContent = wordOf(this.words(about.query_words)[query], 40);
-      this.count.textContent = `keys ${first}–${after - 1} of ${about.keys}`;
+      this.keyInput.max = String(about.keys - 1);
+      const [first, after] = [this.page * PAGE, this.page * PAGE + places.length];
+      this.count.textContent =
+        this.by === "place"
+          ? `keys ${first}–${after - 1} of ${about.keys}`
+          : `ranks ${first + 1}–${after} of ${about.keys} keys`;
       if (!parts) return this.without();
-      this.build({ at: query, first, after, ...parts, row, scale: about.scale });
+      this.build({ at: query, places, ...parts, row, scale: about.scale });
     } catch (error) {
       this.eye.say(error.message);
     }
@@ -148,7 +187,7 @@ class StepsView {
 
   build(seen) {
     const words = this.words(this.layer.about.key_words);
-    const keys = seen.keys.map((key, n) => oneKey(seen, key, n, words[seen.first + n]));
+    const keys = seen.keys.map((key, n) => oneKey(seen, key, n, words[seen.places[n]]));
     const all = [
       this.vectors(seen, keys),
       this.products(seen, keys),
@@ -169,7 +208,7 @@ class StepsView {
       section.setAttribute("aria-hidden", String(!open));
     });
     if (this.step < STEPS.length)
-      this.body.children[this.step - 1]?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+      this.body.children[this.step - 1]?.scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" });
   }
 
   section(step, formula, ...rows) {
@@ -248,9 +287,11 @@ class StepsView {
 
   weights(seen, keys) {
     const visible = keys.find((one) => one.masked !== -Infinity && one.weight > 0);
-    const total = visible ? Math.exp(visible.masked) / visible.weight : 0;
+    // The largest score of all keys follows from its weight: both differ by one log-normaliser.
+    const strongest = seen.row.reduce((most, weight) => Math.max(most, weight), 0);
+    const most = visible ? visible.masked + Math.log(strongest / visible.weight) : 0;
     const formula = visible
-      ? `exp(${number(visible.masked, 4)}) / ${number(total, 4)} = ${number(visible.weight, 6)} for key ${visible.j}; the sum runs over all ${seen.row.length} keys`
+      ? `exp(${number(visible.masked, 4)} − m) / ${number(1 / strongest, 4)} = ${number(visible.weight, 6)} for key ${visible.j}; m = ${number(most, 4)}, the largest score, is subtracted so that no exp overflows; the sum of exp(s − m) runs over all ${seen.row.length} keys`
       : "these keys get nothing";
     return this.section(
       5,
@@ -293,13 +334,28 @@ class StepsView {
   }
 }
 
+/** Whether motion is not wanted. */
+function still() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
+/** Keys at any places: neighbours in one question, others one by one. */
+async function partsOf(head, query, places) {
+  const [first] = places;
+  if (places.every((place, n) => place === first + n)) return head.parts(query, first, first + places.length);
+  const each = await Promise.all(places.map((place) => head.parts(query, place, place + 1)));
+  if (each.includes(null)) return null;
+  const joined = (name) => each[0][name] && each.flatMap((parts) => parts[name]);
+  return { ...each[0], keys: joined("keys"), values: joined("values"), added: joined("added") };
+}
+
 /** A key's numbers, from the product to the weight. */
 function oneKey(seen, key, n, word) {
   const products = Float32Array.from(key, (value, e) => value * seen.query[e]);
   const score = key.reduce((sum, value, e) => sum + value * seen.query[e], 0);
   const scaled = score * seen.scale;
   return {
-    j: seen.first + n,
+    j: seen.places[n],
     word,
     key,
     products,
@@ -307,7 +363,7 @@ function oneKey(seen, key, n, word) {
     scaled,
     added: seen.added[n],
     masked: scaled + seen.added[n],
-    weight: seen.row[seen.first + n],
+    weight: seen.row[seen.places[n]],
   };
 }
 
@@ -324,12 +380,13 @@ function row(name, word, content, kind = "") {
 /** A vector as a strip of cells; the first of its numbers written out. */
 function strip(values, most, eye) {
   const dark = eye.dark();
+  const written = inOneFormat(values);
   const cells = Array.from(values.subarray(0, 256), (value, e) => {
     const cell = el("span", { class: "cell", title: `e = ${e}: ${number(value, 6)}` });
     const colour = signedColour(value / most, dark);
     if (colour) cell.style.backgroundColor = css(colour);
     if (values.length <= SHOWN) {
-      cell.textContent = number(value, 2);
+      cell.textContent = written(value);
       cell.style.color = colour ? inkOn(colour) : "";
     }
     return cell;
@@ -344,6 +401,13 @@ function strip(values, most, eye) {
     },
     ...cells,
   );
+}
+
+/** Numbers of one row alike: as many decimals as its largest needs for two digits. */
+function inOneFormat(values) {
+  const decimals = clamp(1 - Math.floor(Math.log10(largest([values]))), 2, 7);
+  const power = largest([values]) < 1e-6 || largest([values]) >= 1e6;
+  return (value) => (Number.isFinite(value) && !power ? value.toFixed(decimals).replace("-", "−") : number(value, 2));
 }
 
 /** A bar a key, from zero to either side. */
