@@ -55,13 +55,16 @@ def backward(
     def of_scores(chunk: Chunk) -> Tensor:
         at, _, rows, keys = chunk
         weights = weights_from(chunk.block(), known[at][..., rows])
-        through = torch.zeros_like(weights)
+        found = None
         if grad_context is not None:
             grad = grad_context[at][..., rows, :].to(weights.dtype)
             grad_value[at][..., keys, :] += weights.mT @ grad
-            through = grad @ value[at][..., keys, :].mT
-        found = centred(weights, through)
-        return found if grad_logsumexp is None else found + weights * grad_logsumexp[at][..., rows, None].to(found)
+            found = centred(weights, grad @ value[at][..., keys, :].mT)
+        if grad_logsumexp is None:
+            assert found is not None
+            return found
+        raised = weights * grad_logsumexp[at][..., rows, None].to(weights.dtype)
+        return raised if found is None else found.add_(raised)
 
     grad_query, grad_key = pulled_back(scores, of_scores, tuning.chunk)
     return grad_query.to(dtypes[0]), grad_key.to(dtypes[1]), grad_value.to(dtypes[2])
@@ -69,11 +72,15 @@ def backward(
 
 def pulled_back(scores: Scores, of_scores: Callable[[Chunk], Tensor], elements: int) -> tuple[Tensor, Tensor]:
     """Gradients for query and key, from that of the scores, which ``of_scores`` gives for each chunk."""
-    query, key = finite_numbers(scores.query), finite_numbers(scores.key)
+    query, key = scores.query, scores.key
+    if scores.mask is not None:
+        query, key = finite_numbers(query), finite_numbers(key)
     grad_query, grad_key = torch.zeros_like(query), torch.zeros_like(key)
     for chunk in chunks(scores, elements):
         at, part, rows, keys = chunk
-        grad = of_scores(chunk) * part.slopes(rows, keys)
+        grad = of_scores(chunk)
+        if scores.softcap is not None:
+            grad = grad * part.slopes(rows, keys)
         grad_query[at][..., rows, :] = grad @ key[at][..., keys, :] * scores.scale
         grad_key[at][..., keys, :] += grad.mT @ (query[at][..., rows, :] * scores.scale)
     return grad_query, grad_key
@@ -134,12 +141,14 @@ def context_and_weights_backward(
     def of_scores(chunk: Chunk) -> Tensor:
         at, _, rows, keys = chunk
         piece = weights[at][..., rows, keys]
-        through = torch.zeros_like(piece) if grad_weights is None else grad_weights[at][..., rows, keys].clone()
-        if grad_context is not None:
-            grad = grad_context[at][..., rows, :]
-            through += grad @ value[at][..., keys, :].mT
-            grad_value[at][..., keys, :] += piece.mT @ grad
-        return centred(piece, through)
+        given = None if grad_weights is None else grad_weights[at][..., rows, keys]
+        if grad_context is None:
+            assert given is not None
+            return centred(piece, given.clone())
+        grad = grad_context[at][..., rows, :]
+        grad_value[at][..., keys, :] += piece.mT @ grad
+        through = grad @ value[at][..., keys, :].mT
+        return centred(piece, through if given is None else through.add_(given))
 
     grad_query, grad_key = pulled_back(scores, of_scores, tuning.returned)
     return grad_query, grad_key, None if grad_context is None else grad_value
