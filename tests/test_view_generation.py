@@ -8,6 +8,7 @@ import torch
 import mirada
 from attending import Cached, Direct
 from mirada.viewer.scene import scene
+from test_view_page import ask, open_page  # noqa: F401
 from test_watch_generation import generated
 
 WORDS = [f"w{n}" for n in range(9)]
@@ -63,3 +64,18 @@ def test_a_module_that_is_called_twice_on_the_same_size_stays_two_layers():
         model(torch.randn(2, 5, 16))
         model(torch.randn(2, 5, 16))
     assert len(scene(records).layers) == 2
+
+
+@pytest.mark.browser
+def test_a_slider_goes_through_the_steps(open_page):  # noqa: F811
+    torch.manual_seed(0)
+    records = generated(Cached("growing"), torch.randn(1, 9, 16), [5, 1, 1, 1, 1])
+    page = open_page(mirada.view(records, labels=[*WORDS, "last"]))
+    slider = page.get_by_label("step of the generation")
+    slider.fill("2")
+    page.get_by_text("2 of 5 writes “\u2068w6\u2069”").wait_for()
+    assert ask(page, "() => eye.state.get('query')") == 5  # the token from which w6 was predicted
+    slider.fill("5")
+    page.get_by_text("5 of 5 writes “\u2068last\u2069”").wait_for()
+    ask(page, "() => eye.state.set({ query: 0 })")
+    page.get_by_text("a query of the prompt").wait_for()

@@ -41,3 +41,19 @@ def without_last(along: Along, what: Any) -> Along:
         return along
     cut = target.first(longest)
     return replace(along, target=cut, source=cut)
+
+
+def steps_of(along: Along, what: Any) -> dict[str, Any] | None:
+    """How many tokens a generation began with, and those it wrote; None where the labels are of two texts.
+
+    Args:
+        along: the labels of all tokens, the last one too where it is given.
+        what: the records, call by call.
+    """
+    counts = Counter(record.name for record in what)
+    first = next(record for record in what if counts[record.name] > 1)
+    if along.pair:
+        return None
+    prompt, total = first.shape[-2], sum(record.shape[-2] for record in what if record.name == first.name)
+    written = along.target.labels[prompt:] if along.target is not None else [str(n) for n in range(prompt, total)]
+    return {"prompt": prompt, "written": list(written)}

@@ -63,6 +63,7 @@ def about(scene: Scene, layers: list[dict[str, Any]]) -> dict[str, Any]:
         "layers": layers,
         "measures": scene.measures,
         "compared": scene.compared,
+        "steps": scene.steps,
         "image": None
         if picture is None
         else {"uri": picture.uri(), "size": picture.size, "grid": picture.grid, "first": picture.first},

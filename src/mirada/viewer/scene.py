@@ -14,7 +14,7 @@ from mirada.dense import DenseAttention
 from mirada.masks import Mask, is_causal
 from mirada.masks.views import Part
 from mirada.matrix import AttentionMatrix
-from mirada.viewer.generation import as_one, without_last
+from mirada.viewer.generation import as_one, steps_of, without_last
 from mirada.viewer.image import Picture, as_picture
 from mirada.viewer.labels import Along, Labels, along_sides
 from mirada.viewer.rows import ByRows
@@ -65,6 +65,8 @@ class Scene:
     """Numbers of each head that were found elsewhere, by name."""
     compared: tuple[str, str] | None = None
     """The names of two attentions that are compared; the first half of the layers is of the first."""
+    steps: dict[str, Any] | None = None
+    """Of a generation: how many tokens the prompt has ("prompt"), and the tokens that were written ("written")."""
 
     def beside(self, number: int) -> Sequence[Layer]:
         """The layers of the attention that a layer belongs to."""
@@ -102,7 +104,9 @@ def scene(
         )
     notes: list[str] = []
     along = along_sides(labels, words, special, segments)
-    along = along if whole is what else without_last(along, whole)
+    steps = None
+    if whole is not what:
+        steps, along = steps_of(along, what), without_last(along, whole)
     layers = [_layer(name, one, value, along, item, notes) for name, one, value in found]
     picture = None
     if image is not None:
@@ -114,7 +118,7 @@ def scene(
                 f"The image's patches are taken to be the last {math.prod(picture.grid)} of {tokens} tokens: "
                 "first= tells where they begin."
             )
-    return Scene(tuple(layers), picture, title, tuple(dict.fromkeys(notes)))
+    return Scene(tuple(layers), picture, title, tuple(dict.fromkeys(notes)), steps=steps)
 
 
 def _no_windows(found: Sequence[tuple[str, Given, Tensor | None]]) -> None:

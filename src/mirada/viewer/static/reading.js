@@ -1,6 +1,6 @@
 // How tokens are read: merged into words, without special ones, a block of segments alone. `mirada.viewer.reading` says
 // the same of a live page.
-import { choice, el } from "./dom.js";
+import { choice, el, quoted } from "./dom.js";
 import { GroupedLayer } from "./grouped.js";
 import { Kept } from "./source.js";
 
@@ -139,8 +139,11 @@ export function readingBar(eye) {
   const segments = blocks(about);
   const why = tooLong(layers);
   const bar = el("div", { class: "reading", role: "group", aria: { label: "How tokens are read" } });
-  bar.hidden = !words && !special && !segments.from.length && !segments.to.length;
-  if (bar.hidden) return bar;
+  const steps = about.steps?.written.length ? stepSlider(eye, about.steps) : null;
+  if (steps) bar.append(steps);
+  const choices = words || special || segments.from.length > 0 || segments.to.length > 0;
+  bar.hidden = !choices && !steps;
+  if (!choices) return bar;
   if (why) {
     bar.append(el("span", { class: "soft", text: why }));
     return bar;
@@ -166,6 +169,30 @@ export function readingBar(eye) {
     ].filter(Boolean),
   );
   return bar;
+}
+
+/** A slider over the tokens that a generation wrote: the query is the token from which each was predicted. */
+function stepSlider(eye, { prompt, written }) {
+  const slider = el("input", { type: "range", min: 1, max: written.length, aria: { label: "step of the generation" } });
+  const told = el("output", { class: "figure" });
+  const layer = () => eye.layers[eye.state.get("layer")].about;
+  const tell = () => {
+    const step = tokenOf(layer(), "query", eye.state.get("query")) - prompt + 2;
+    slider.value = String(Math.max(1, Math.min(step, written.length)));
+    told.textContent =
+      step < 1 || step > written.length
+        ? `a query of the prompt; ${written.length} tokens were written`
+        : `${step} of ${written.length} writes ${quoted(written[step - 1], 24)}`;
+  };
+  slider.addEventListener("input", () =>
+    eye.state.set({ query: groupOf(layer(), "query", prompt - 2 + Number(slider.value)) }),
+  );
+  const unhear = eye.state?.on((changed) => {
+    if (!told.isConnected) return unhear();
+    if (changed.has("query") || changed.has("layer")) tell();
+  });
+  tell();
+  return el("label", { class: "choice" }, el("span", { text: "Step" }), slider, told);
 }
 
 function says({ words, plain, from, to }) {
