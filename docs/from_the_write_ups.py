@@ -49,6 +49,19 @@ order of their lines: what each does or prints, and what mirada shows in its pla
 Figures of trained models come from README's table, whose rows are trained by tests, and from
 `benchmarks/results/draws.json`, ten draws of each: mean ± standard deviation.
 """
+DRAWS = """
+## Other draws of squares
+
+`mirada train squares --seed S --out runs/S` for six seeds, then
+`mirada plot runs/1 runs/0 runs/2 runs/3 runs/13 runs/42`:
+
+![Six runs of squares: curves, test errors, and the first training square's weights. With seeds 1 and 3 each \
+point attends to one corner; with 0, 2, 13 and 42 to a mixture of both.](draws-of-squares.png)
+
+All six predict well. With seeds 1 and 3 each predicted point attends to one corner, with the others to a mixture of
+both: a good prediction does not say what a model attends to. Where the model's first weights are drawn anew too
+(`--model-seed`), some draws end at a test error of 0.1.
+"""
 ED, WALK = "`mirada walkthrough encoder-decoder`", "`mirada walkthrough`"
 LESSONS = "The lessons of the documentation bring it; this page is about the five systems."
 
@@ -757,7 +770,7 @@ def page() -> str:
             ]
         where = f"{row.where}. {row.why}" if row.why else row.where
         parts.append(f"| {row.lines} | {row.what} | {row.printed} | {row.found} | {row.verdict} | {where} |")
-    return "\n".join([*parts, ""])
+    return "\n".join([*parts, DRAWS])
 
 
 if __name__ == "__main__":
