@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mirada import summaries
+from mirada.viewer.rows import ByRows
 from mirada.viewer.scene import Matrix
 
 
@@ -43,6 +44,14 @@ def edges(matrix: Matrix) -> Edges:
 def of_heads(matrix: Matrix, known: Edges) -> Measures:
     """What heads are sorted and filtered by. A mean leaves out queries that attend to nothing; NaN where all do."""
     attends = matrix.logsumexp() != -torch.inf  # (H, L)
+    if isinstance(matrix, ByRows):  # summaries take matrices of single tokens
+        every = torch.arange(matrix.shape[-2])
+        own = every[(every >= 1) & (every <= matrix.shape[-1])]
+        sink = matrix.entries(every, torch.zeros_like(every)).sum(-1) / attends.sum(-1)
+        previous = (
+            matrix.entries(own, own - 1).sum(-1) / attends[..., own].sum(-1) if len(own) else torch.zeros_like(sink)
+        )
+        return Measures(known.entropy.sum(-1) / attends.sum(-1), sink, previous, _concentration(known.received))
     sink = summaries.sink(matrix).float()
     previous = summaries.previous_token(matrix).float() if matrix.shape[-2] > 1 else torch.zeros_like(sink)
     return Measures(known.entropy.sum(-1) / attends.sum(-1), sink, previous, _concentration(known.received))

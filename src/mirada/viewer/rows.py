@@ -84,7 +84,7 @@ class Grouped(ByRows):
     """
 
     def __init__(self, matrix: Known, queries: Tensor, keys: Tensor) -> None:
-        self.matrix, self.device = matrix, matrix.device
+        self.base, self.device = matrix, matrix.device
         self.queries, self.keys = queries.to(self.device), keys.to(self.device)
         self.shape = torch.Size((*matrix.shape[:-2], len(queries), len(keys)))
         self._groups = torch.full((matrix.shape[-1],), len(keys), device=self.device)
@@ -92,13 +92,13 @@ class Grouped(ByRows):
         self._groups[tokens] = of_each
 
     def __getitem__(self, index: Any) -> Grouped:
-        return Grouped(self.matrix[index], self.queries, self.keys)
+        return Grouped(self.base[index], self.queries, self.keys)
 
     def rows(self, index: Any) -> Tensor:
         """The weights of chosen groups of queries: (..., len(index), m)."""
         spans = self.queries[torch.as_tensor(index, device=self.device)]
         of_each, tokens = _members(spans)
-        weights = self.matrix.rows(tokens).float()
+        weights = self.base.rows(tokens).float()
         # What is in no group is summed up in a column of its own, which is cut off.
         sums = weights.new_zeros(*weights.shape[:-1], self.shape[-1] + 1).index_add(-1, self._groups, weights)
         rows = sums.new_zeros(*sums.shape[:-2], len(spans), sums.shape[-1]).index_add(-2, of_each, sums)
@@ -109,7 +109,7 @@ class Grouped(ByRows):
         rows, columns = self.queries[i.to(self.device)], self.keys[j.to(self.device)]
         pair, query = _members(rows)
         of_pair, key = _members(columns[pair])
-        weights = self.matrix.entries(query[of_pair], key).float()
+        weights = self.base.entries(query[of_pair], key).float()
         sums = weights.new_zeros(*weights.shape[:-1], len(i)).index_add(-1, pair[of_pair], weights)
         return sums / (rows[:, 1] - rows[:, 0])
 
@@ -119,7 +119,7 @@ class Grouped(ByRows):
 
     def _width(self) -> int:
         most = int((self.queries[:, 1] - self.queries[:, 0]).max())
-        return self.matrix.shape[-1] * most
+        return self.base.shape[-1] * most
 
 
 class Mixed(ByRows):
