@@ -100,3 +100,16 @@ def test_killed_at_any_moment_it_goes_on_with_another_number_of_processes(tmp_pa
         assert one["apart"] <= 1e-9, one
     assert any(-9 in one["killed"] for one in told)
     assert any(0 < one["done"] < 90 for one in told)
+
+
+@pytest.mark.parametrize("how", ["fsdp", "tensor"])
+def test_a_model_that_is_sharded_gives_the_table_of_the_whole_one(tmp_path, how):
+    """FSDP2 and tensor parallel on two processes; of three batches one process has none of its own at the end."""
+    import mirada
+    from surveyed import batched, texts
+
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    ended(started(*torchrun, str(SCRIPTS / "survey_sharded.py"), str(tmp_path / how), how))
+    found = Survey.load(tmp_path / how)
+    ask = ["entropy", "sink", "induction", "attention_by_distance"]
+    assert_same(found, mirada.survey(llama(), batched(texts(20), 4), ask, every=3), rtol=1e-5, atol=1e-6)

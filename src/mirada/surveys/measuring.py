@@ -172,7 +172,7 @@ class _Layer:
 
     def __init__(self, name: str, record: AttentionRecord, batch: Batch, measurer: Measurer) -> None:
         self.name, self._record, self._asked = name, record, measurer.asked
-        matrix = _checked(record, batch.size)
+        matrix = _checked(record, batch.size, split=measurer.tensor_parallel[1] > 1)
         self.heads = matrix.shape[1]
         queries, keys, same = batch.sides(record.name, *matrix.shape[-2:])
         self._real = queries.real
@@ -216,9 +216,11 @@ class _Layer:
         return Found(torch.stack(values), torch.stack(weights))
 
 
-def _checked(record: AttentionRecord, texts: int) -> AttentionMatrix:
+def _checked(record: AttentionRecord, texts: int, *, split: bool) -> AttentionMatrix:
     """The matrix (texts, heads, L, S)."""
     matrix, dims = record.matrix, record.dims
+    if split and len(matrix.shape) == 4 and matrix.shape[0] == texts:
+        return matrix  # its module counts the heads of all processes, which may be as many as there are texts
     if dims == ("heads",) and texts == 1:
         return matrix._of(replace(matrix._scores, query=matrix._scores.query[None], key=matrix._scores.key[None]))
     if dims != ("batch", "heads") or matrix.shape[0] != texts:

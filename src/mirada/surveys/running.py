@@ -10,11 +10,10 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch import distributed as dist
 from torch import nn
 
 from mirada.surveys import classes as token_classes
-from mirada.surveys import gathering
+from mirada.surveys import gathering, sharding
 from mirada.surveys.batches import Batch
 from mirada.surveys.corpus import Round, rounds_of_batches, rounds_of_texts
 from mirada.surveys.folder import SurveyFolder, packed, unpacked
@@ -22,6 +21,7 @@ from mirada.surveys.measuring import Head, Measured, Measurer, Score, TextError
 from mirada.surveys.one_pass import CURVES
 from mirada.surveys.questions import Own, Questions, questions
 from mirada.surveys.result import Survey
+from mirada.surveys.sharding import Sharding
 from mirada.surveys.state import State
 from mirada.training import processes
 
@@ -96,13 +96,14 @@ def survey(
         state = State(classes=named)
         if folder is not None:
             state = _begun(folder, settings, state, resume)
-        measurer = Measurer(model, asked, score, layers, heads, table, len(named))
+        spread = sharding.of_model(model)
+        measurer = Measurer(model, asked, score, layers, heads, table, len(named), spread.heads)
         skip = state.done, state.windows
         rounds = _rounds(batches, tokenizer, every, length, tokens, skip, _arguments(model, score))
         writer = folder if processes.is_first() else None
         with _in_eval_mode(model), _freed_again(writer):
             for part in rounds:
-                state = _after(state, part, measurer, place, tell)
+                state = _after(state, part, measurer, spread, place, tell)
                 if writer is not None:
                     writer.keep(state)
             if state.total is None:
@@ -132,21 +133,26 @@ def _freed_again(folder: SurveyFolder | None) -> Iterator[None]:
         raise
 
 
-def _after(state: State, part: Round, measurer: Measurer, place: torch.device, tell: Tell | None) -> State:
+def _after(
+    state: State, part: Round, measurer: Measurer, spread: Sharding, place: torch.device, tell: Tell | None
+) -> State:
     """One round: each process takes every n-th batch, and all add up."""
     mine: Measured | None = None
     failed: list[tuple[str, str]] = []
     tokens = 0 if state.total is None else state.total.tokens
-    for number, batch in enumerate(part.batches):
+    batch, count = None, 0
+    for count, batch in enumerate(part.batches, 1):
         tokens += batch.tokens
-        if number % processes.count() != _rank():
+        if (count - 1) % spread.count != spread.rank:
             continue
-        for found in _counted(measurer, batch.to(place), part, failed):
+        for found in _counted(measurer, batch.to(place), part, failed, alone=not spread.in_step):
             mine = found if mine is None else mine.merge(found)
         if tell is not None and processes.is_first():
-            share = (number + 1) / part.size if part.size else 1.0
+            share = count / part.size if part.size else 1.0
             tell(state.done + part.texts * share, tokens)
-    skipped = part.skipped + gathering.texts_of_all(failed)
+    if spread.in_step and batch is not None and spread.rank >= count % spread.count > 0:
+        measurer.measure(batch.to(place))  # for the others, who need this process' parameters; it counts nothing
+    skipped = part.skipped + gathering.texts_of_all(failed if spread.heads[0] == 0 else [])
     total = gathering.together(mine, measurer.asked, measurer.class_count)
     if total is None and state.total is None and part.texts:
         name, why = skipped[0]
@@ -154,16 +160,23 @@ def _after(state: State, part: Round, measurer: Measurer, place: torch.device, t
     return state.after(part, total, skipped)
 
 
-def _counted(measurer: Measurer, batch: Batch, part: Round, failed: list[tuple[str, str]]) -> Iterator[Measured]:
-    """What a batch gives; where it fails, its texts one by one, and those that fail are named."""
+def _counted(
+    measurer: Measurer, batch: Batch, part: Round, failed: list[tuple[str, str]], *, alone: bool
+) -> Iterator[Measured]:
+    """What a batch gives; where it fails, its texts one by one, and those that fail are named.
+
+    Not so where processes run in step, who would wait for each other: without ``alone`` the error is raised.
+    """
     try:
         yield measurer.measure(batch)
     except TextError as error:
+        if not alone:
+            raise
         if batch.size == 1:
             failed.append((_name(part, batch.names[0]), str(error)))
             return
         for text in range(batch.size):
-            yield from _counted(measurer, batch.single(text), part, failed)
+            yield from _counted(measurer, batch.single(text), part, failed, alone=alone)
 
 
 def _name(part: Round, number: int) -> str:
@@ -262,10 +275,6 @@ def _fingerprint(model: nn.Module) -> str:
         if type(parameter.data) is torch.Tensor and not hasattr(parameter, "device_mesh"):
             digest.update(f"{float(parameter.detach().double().abs().sum()):.6e}".encode())
     return digest.hexdigest()[:16]
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def _first_alone(folder: SurveyFolder | None) -> Any:
