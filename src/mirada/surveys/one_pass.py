@@ -16,11 +16,10 @@ from torch import Tensor
 
 from mirada.kernels import Scores
 from mirada.kernels.chunks import Chunk, Memory, chunks
+from mirada.kernels.tuning import tuning
 from mirada.masks import is_causal
 from mirada.surveys.bins import OCTAVES, octave
 from mirada.surveys.copies import Copies
-
-_CACHED = 1 << 18  # weights of a piece: 1 MB in float32
 
 #: What a query has: one number each.
 PER_QUERY = (
@@ -96,7 +95,7 @@ def in_one_pass(scores: Scores, sides: Sides, names: Collection[str]) -> Answers
         names: out of `PER_QUERY` and `CURVES`; those that this attention can't answer are left out.
     """
     asked = _Asked(scores, sides, [name for name in names if sides.answers(name)])
-    for chunk in chunks(scores, _CACHED):
+    for chunk in chunks(scores, tuning.cached, tuning.cached_rows):
         asked.see(*_boxed(chunk.at), chunk)
     return asked.answers()
 

@@ -6,6 +6,7 @@ FSDP2: every process has texts of its own. Tensor parallel: all run the same tex
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import distributed as dist
@@ -36,12 +37,12 @@ def of_model(model: nn.Module) -> Sharding:
     if not dist.is_initialized() or processes.count() == 1:
         return Sharding()
     rank, count = dist.get_rank(), processes.count()
-    meshes = {one.device_mesh for one in model.parameters() if hasattr(one, "device_mesh")}
+    meshes: list[Any] = list({getattr(one, "device_mesh", None) for one in model.parameters()} - {None})
     if not meshes:
         return Sharding(rank, count)
-    if len(meshes) > 1 or next(iter(meshes)).ndim != 1:
+    if len(meshes) > 1 or meshes[0].ndim != 1:
         raise ValueError("model: its parameters are sharded over several meshes or dimensions; wanted a mesh of one")
-    mesh = next(iter(meshes))
+    mesh = meshes[0]
     if any(isinstance(module, _fsdp()) for module in model.modules()):
         return Sharding(rank, count, in_step=True)
     if mesh.size() != count:
