@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
 
 from mirada import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -14,7 +20,7 @@ release = __version__
 language = "en"
 
 extensions = ["myst_nb"]
-exclude_patterns = ["from_the_write_ups.py", "from_the_write_ups.json"]
+exclude_patterns = ["*.py", "*.json"]
 # "See ../speed.md#memory" links to a heading of that page.
 myst_heading_anchors = 3
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
@@ -37,3 +43,15 @@ html_show_sphinx = False
 html_static_path = ["_static"]
 html_css_files = ["lessons.css"]
 html_js_files = [("pages.js", {"defer": "defer"})]
+
+
+def setup(app: Sphinx) -> None:
+    """The worksheets are pages of their own, without the theme, so that they can be printed."""
+
+    def worksheets(app: Sphinx, error: Exception | None) -> None:
+        if error is None and app.builder.format == "html":
+            import worksheet
+
+            worksheet.write(Path(app.outdir))
+
+    app.connect("build-finished", worksheets)

@@ -61,3 +61,27 @@ def test_ablating_the_strongest_induction_head_ends_the_copying(site):
     before, after = numbers(r"Without head 18\.6 alone, the loss rises from (\d\.\d+) to (\d\.\d+) nats", lesson)
     assert before == pytest.approx(2.84, abs=0.01)
     assert after == pytest.approx(5.18, abs=0.01)
+
+
+def test_the_seventh_lesson_holds_attention_against_what_was_measured(site):
+    lesson = words(site, "lessons/7-what-attention-does-not-say.html")
+    (median,) = numbers(r"the probabilities move by less than (0\.\d+)", lesson)
+    (without_attention,) = numbers(r"Without any attention the model reaches (\d+\.\d) %", lesson)
+    before, after = numbers(r"The error rises from (0\.\d+) to (\d\.\d+)", lesson)
+    assert median < 0.01, "shuffled weights change little where the task needs no attention"
+    assert without_attention > 90
+    assert after > 50 * before, "and much where it does"
+    received, gradient = numbers(r"Attention agrees by (0\.\d+), attention × gradient by (0\.\d+)", lesson)
+    (ink,) = numbers(r"The ink alone agrees by (0\.\d+)", lesson)
+    assert max(received, gradient) < ink
+    share, rank = numbers(r"puts (\d+) % on one token in each row. By its effect it is number (\d+) of 72", lesson)
+    assert share > 95
+    assert rank > 24
+
+
+def test_the_worksheet_is_open_and_its_second_sheet_is_filled_in(site):
+    worksheet, answers = (site / "worksheet.html").read_text(), (site / "worksheet-answers.html").read_text()
+    assert worksheet.count('class="open"') == answers.count('class="answer"') > 20
+    assert 'class="answer"' not in worksheet
+    assert all(number in answers for number in ("0.1185", "0.6085", "0.348", "0.180"))  # scores, a weight, the context
+    assert not any(f">{number}<" in worksheet for number in ("0.6085", "0.348", "0.180"))

@@ -31,7 +31,13 @@ def open_page(browser, site):
 
 
 DOCS = Path(__file__).parents[1] / "docs"
-LEARN = ["index", "start", "before-attention", *(f"lessons/{path.stem}" for path in sorted(DOCS.glob("lessons/*.md")))]
+LEARN = [
+    "index",
+    "start",
+    "before-attention",
+    "teach",
+    *(f"lessons/{path.stem}" for path in sorted(DOCS.glob("lessons/*.md"))),
+]
 PAGES = [f"{name}.html" for name in LEARN]
 
 
