@@ -298,7 +298,7 @@ def test_the_page_follows_what_is_typed_written_and_switched_off(browser, views)
         share = f"{100 * off['before'][0]:.1f} % → {100 * off['probabilities'][0]:.1f} %"
         assert page.locator(".answer .figure").first.text_content() == share
         page.get_by_role("tab", name="Compare").click()
-        page.get_by_text(": before ").wait_for()
+        page.locator(".compare > .readout[data-weights]").wait_for()
         assert page.get_by_role("button", name="after", exact=True).get_attribute("aria-pressed") == "true"
         page.get_by_role("tab", name="Map").click()
         page.get_by_role("button", name="layer 1: switch all of it").or_(

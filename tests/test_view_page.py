@@ -32,7 +32,7 @@ def open_page(browser, tmp_path):
     """Opens a view's saved page; whatever the page complains about or asks for fails the test."""
     contexts, complaints = [], []
 
-    def opened(view, *, scheme="light", width=1280, height=800, budget=20.0):
+    def opened(view, *, scheme="light", width=1280, height=800, budget=20.0, address=""):
         path = view.save(tmp_path / "page.html", budget=budget)
         context = browser.new_context(
             color_scheme=scheme, viewport={"width": width, "height": height}, accept_downloads=True
@@ -45,7 +45,7 @@ def open_page(browser, tmp_path):
         page.on(
             "request", lambda request: complaints.append(request.url) if request.url[:4] in ("http", "ws:/") else None
         )
-        page.goto(path.as_uri())
+        page.goto(path.as_uri() + address)
         return page
 
     yield opened
@@ -388,7 +388,8 @@ def test_every_view_is_saved_as_a_picture(open_page, tmp_path, name, kind):
     tab(page, name)
     page.wait_for_timeout(200)
     with page.expect_download() as coming:
-        page.get_by_role("button", name=kind, exact=True).click()
+        page.get_by_text("Save", exact=True).click()
+        page.get_by_role("button", name=f"Save this view as {kind}").click()
     data = (tmp_path / "saved").write_bytes(coming.value.path().read_bytes()) and (tmp_path / "saved").read_bytes()
     if kind == "PNG":
         from PIL import Image
@@ -493,15 +494,18 @@ def test_a_head_is_isolated_by_keyboard(open_page):
     assert ask(page, "() => [...eye.state.get('heads')]") == [2]
 
 
-def test_a_saved_picture_says_what_its_controls_say(open_page, tmp_path):
+def test_a_figure_has_a_title_and_no_controls(open_page, tmp_path):
     page = open_page(text_view()[0])
     tab(page, "Steps")
     page.get_by_label("query").fill("6")
     page.get_by_label("query").press("Enter")
     page.wait_for_function(f"() => {ROOT}.querySelector('.steps .listed').textContent === '{WORDS[6]}'")
     with page.expect_download() as coming:
-        page.get_by_role("button", name="SVG", exact=True).click()
-    assert ">6</text>" in coming.value.path().read_text()
+        page.get_by_text("Save", exact=True).click()
+        page.get_by_role("button", name="Save this view as SVG").click()
+    saved = coming.value.path().read_text()
+    assert f"query 6 “{WORDS[6]}”</text>" in saved
+    assert ">Next step</text>" not in saved
 
 
 def test_a_narrow_page_has_no_sideways_scroll(open_page):

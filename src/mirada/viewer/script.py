@@ -12,8 +12,8 @@ from mirada.viewer.protocol import CONSTANTS
 # In the order in which they stand on each other.
 PARTS = (
     "dom", "colour", "legend", "hatch", "names", "codec", "matrix", "source", "live", "grouped", "reading",
-    "state", "mixed", "save", "measures", "heat", "heads", "tiles", "sheet", "map", "difference", "compare", "tokens",
-    "image", "steps", "tryit", "playground_text", "frame", "hosts",
+    "state", "mixed", "vector", "save", "table", "menu", "measures", "heat", "heads", "tiles", "sheet", "map",
+    "difference", "compare", "tokens", "image", "steps", "tryit", "playground_text", "frame", "address", "hosts",
 )  # fmt: skip
 
 _IMPORT = re.compile(r"^import [^;]*? from \"\./\w+\.js\";\n", re.MULTILINE)

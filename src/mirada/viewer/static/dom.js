@@ -34,6 +34,7 @@ export function choice(label, options, value, onchange) {
 
 /** A canvas as sharp as the screen; gives its context, scaled so that a unit is a CSS pixel. */
 export function sharpen(canvas, width, height) {
+  if (canvas.vector) return canvas.vector; // a figure is written, not the screen
   const ratio = window.devicePixelRatio || 1;
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });

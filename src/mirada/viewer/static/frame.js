@@ -6,7 +6,8 @@ import { headsView } from "./heads.js";
 import { imageView } from "./image.js";
 import { mapView } from "./map.js";
 import { playgroundText } from "./playground_text.js";
-import { download, toPng, toSvg } from "./save.js";
+import { Measures } from "./measures.js";
+import { printed, saveMenu } from "./menu.js";
 import { groupOf, read, readingBar, readingOf, tokenOf } from "./reading.js";
 import { formedAtOnce } from "./source.js";
 import { shortNames } from "./names.js";
@@ -69,6 +70,8 @@ class Eye {
     this.alone = alone;
     this.id = `eye-${frames++}`;
     this.made = {};
+    /** @type {Measures | null} */
+    this.measured = null;
     /** @type {HTMLDialogElement | null} */
     this.dialog = null;
     this.base = { about, layers }; // with every token for itself, however they are read
@@ -112,6 +115,7 @@ class Eye {
     root.append(this.frame);
     // A page of its own hears its keys wherever the focus is.
     (alone ? document : this.frame).addEventListener("keydown", (event) => this.key(event));
+    if (alone) printed(this);
     this.state.on((changed) => this.changed(changed));
     this.theme();
     this.offer();
@@ -125,6 +129,12 @@ class Eye {
   /** The layers of both attentions that are compared. */
   sides() {
     return halves(this.all, this.about);
+  }
+
+  /** One number a head, of the layers that are shown. */
+  measures() {
+    if (this.measured?.layers !== this.layers) this.measured = new Measures(this);
+    return this.measured;
   }
 
   /** Shows a head's map, or both of its maps. */
@@ -194,8 +204,7 @@ class Eye {
     const tools = el(
       "div",
       { class: "tools group" },
-      button("PNG", () => this.save("png"), { title: "Save this view as a picture (PNG)" }),
-      button("SVG", () => this.save("svg"), { title: "Save this view as a picture (SVG)" }),
+      saveMenu(this),
       (this.themeButton = button("◐", () => this.state.set({ dark: !this.dark() }), {
         aria: { label: "light or dark" },
         title: "Light or dark",
@@ -433,16 +442,6 @@ class Eye {
     this.layerName.value = String(this.state.get("layer"));
     this.layerName.title = layer.name;
     this.precision.textContent = precision(layer.tokens ?? layer);
-  }
-
-  async save(kind) {
-    const background = this.dark() ? "#10161b" : "#fbfaf6";
-    const name = `mirada-${this.state.get("view")}-layer${this.state.get("layer")}-head${this.state.get("head")}.${kind}`;
-    const blob =
-      kind === "png"
-        ? await toPng(this.stage, background)
-        : new Blob([toSvg(this.stage, background)], { type: "image/svg+xml" });
-    download(blob, name);
   }
 
   help() {

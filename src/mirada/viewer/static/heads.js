@@ -3,7 +3,6 @@ import { NOT_FINITE_WORD, scaleWords } from "./colour.js";
 import { button, choice, clamp, el, framed } from "./dom.js";
 import { HeatTable } from "./heat.js";
 import { isHidden } from "./matrix.js";
-import { Measures } from "./measures.js";
 
 /** The share of the colour scale for `weight`, seen as multiples of an even share; see the map's legend. */
 export function logShare(weight, even, keys) {
@@ -30,7 +29,8 @@ class HeadsView {
     const first = eye.about.compared ? { measure: "change", order: "highest" } : { measure: "", order: "place" };
     this.kept = eye.kept ??= { form: "maps", ...first, from: 0, to: 100 };
     this.arrange = framed(() => this.arranged());
-    this.measures = new Measures(eye, (layer) => {
+    this.measures = eye.measures();
+    this.measures.heard.add((layer) => {
       if (layer !== null) this.dirty(layer);
       this.arrange();
     });
@@ -240,6 +240,11 @@ class HeadsView {
       target.card.near = isIntersecting;
       if (isIntersecting) this.paint(target.card);
     }
+  }
+
+  /** All of it, for a figure. */
+  whole() {
+    for (const one of this.all()) this.paint(one);
   }
 
   dirty(layer) {

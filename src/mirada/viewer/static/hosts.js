@@ -1,5 +1,6 @@
 // The two hosts: a page of its own, and a notebook.
 import { el } from "./dom.js";
+import { follow } from "./address.js";
 import { frame } from "./frame.js";
 import { liveLayers, overHttp, overWidget } from "./live.js";
 import { carriedLayers } from "./source.js";
@@ -20,6 +21,7 @@ export function show(element, { carried, server, alone = true, opens = {} }) {
   // On the element, so that a page's own scripts can turn the view.
   host.eye = frame(shadowOf(host), about, layers, { dark: scheme.matches, ask, alone });
   host.eye.state.set(opens);
+  if (alone) follow(host.eye);
   scheme.addEventListener("change", () => host.eye.state.set({ dark: scheme.matches }));
 }
 

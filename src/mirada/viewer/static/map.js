@@ -34,6 +34,7 @@ export class MapView {
       },
     });
     this.draw = framed(() => this.paint());
+    this.canvas.repaint = () => this.paint();
     this.tiles = new Tiles(
       () => this.draw(),
       (error) => eye.say(error.message),

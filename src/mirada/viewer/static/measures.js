@@ -32,25 +32,29 @@ const LIKE = "like";
 
 /** The measures of a page's heads: which there are, and their numbers. */
 export class Measures {
-  constructor(eye, onchange) {
+  constructor(eye) {
     this.eye = eye;
-    this.onchange = onchange;
+    this.layers = eye.layers;
+    this.heard = new Set(); // by whom: each gets a layer's number, or null
     this.likeOf = "";
     this.found = {}; // name → layer → head
     this.thumbs = []; // layer → small maps of its heads
     for (const [name, rows] of Object.entries(eye.about.measures ?? {}))
       rows.forEach((row, l) => this.keep(`given:${name}`, l, row));
-    eye.layers.forEach((layer, l) => {
-      layer.overview().then(
-        ({ thumbs, measures }) => {
-          this.thumbs[l] = thumbs;
-          for (const name of Object.keys(BUILT_IN)) this.keep(name, l, measures[name]);
-          delete this.found[LIKE];
-          onchange(l);
-        },
-        (error) => eye.say(error.message),
-      );
-    });
+    this.loaded = Promise.all(
+      eye.layers.map(async (layer, l) => {
+        const { thumbs, measures } = await layer.overview();
+        this.thumbs[l] = thumbs;
+        for (const name of Object.keys(BUILT_IN)) this.keep(name, l, measures[name]);
+        delete this.found[LIKE];
+        this.tell(l);
+      }),
+    );
+    this.loaded.catch((error) => eye.say(error.message));
+  }
+
+  tell(layer) {
+    for (const heard of this.heard) heard(layer);
   }
 
   keep(name, layer, values) {
@@ -101,6 +105,14 @@ export class Measures {
     return this.eye.layers.flatMap((_, l) => table[l] ?? []).filter(Number.isFinite);
   }
 
+  /** All measures, once the numbers of all of them are there. */
+  async everything() {
+    await this.loaded;
+    const known = this.known();
+    for (const name of Object.keys(known)) if (LATER[name] && !this.found[name]) await this.ask(name);
+    return known;
+  }
+
   async ask(name) {
     this.found[name] = [];
     // What a page carries is there at once; a live page's layers are asked one after the other.
@@ -115,9 +127,9 @@ export class Measures {
         delete this.found[name];
         return this.eye.say(error.message);
       }
-      this.onchange(null);
+      this.tell(null);
     }
-    this.onchange(null);
+    this.tell(null);
   }
 
   /** How alike each head's small map is to the current head's (Bhattacharyya's coefficient of their rows). */

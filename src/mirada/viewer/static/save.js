@@ -1,29 +1,62 @@
-// Any view as a picture: what is on the screen, as SVG with real text, or as PNG.
+// Any view as a figure: all of it, without its controls, as SVG with words as text, or as PNG.
 import { el } from "./dom.js";
+import { hatching } from "./hatch.js";
+import { VectorContext, clipped, node, withoutControls } from "./vector.js";
 
-const SVG = "http://www.w3.org/2000/svg";
+const CONTROLS = "button, select, input, .choice, .group, .limits, .hint, details";
+const TITLE = 36; // pixels above what is shown
+const TALLEST = 12_000; // pixels; beyond, what is in sight
 
-/** What an element shows, as the text of an SVG file. */
-export function toSvg(element, background) {
-  const frame = element.getBoundingClientRect();
-  const root = node("svg", {
-    xmlns: SVG,
-    width: frame.width,
-    height: frame.height,
-    viewBox: `0 0 ${frame.width} ${frame.height}`,
-  });
-  root.append(node("rect", { width: "100%", height: "100%", fill: background }));
-  walk(element, root, frame, frame);
+/** What an element shows, below a title: an SVG element. `painted`: its colours. */
+export function figure(element, { title, background, ink }) {
+  const { frame, restore } = unfolded(element);
+  try {
+    const [width, height] = [Math.ceil(frame.width), Math.ceil(frame.height + TITLE)];
+    const root = node("svg", { xmlns: "http://www.w3.org/2000/svg", width, height, viewBox: `0 0 ${width} ${height}` });
+    root.append(
+      node("title", {}, withoutControls(title)),
+      node("rect", { width: "100%", height: "100%", fill: background }),
+    );
+    const look = { fill: ink, "font-size": 15, "font-family": "system-ui, sans-serif" };
+    root.append(node("text", { x: 18, y: 24, ...look }, withoutControls(title)));
+    const body = node("g", { transform: `translate(0 ${TITLE})` });
+    root.append(body);
+    walk(element, body, frame, frame);
+    return root;
+  } finally {
+    restore();
+  }
+}
+
+/** What lies out of sight of a list, a text or a table is laid out for a moment, as long as it is not endless. */
+function unfolded(element) {
+  const host = element.closest(".frame");
+  const scroller = element.querySelector(".heads-grid, .heat-room, .text-scroll, .steps-body");
+  const whole = host && scroller && scroller.scrollHeight < TALLEST;
+  const top = scroller?.scrollTop ?? 0;
+  if (whole) host.toggleAttribute("data-figure", true);
+  const restore = () => {
+    host?.toggleAttribute("data-figure", false);
+    if (scroller) scroller.scrollTop = top;
+    for (const canvas of element.querySelectorAll("canvas")) /** @type {any} */ (canvas).repaint?.();
+  };
+  return { frame: element.getBoundingClientRect(), restore };
+}
+
+/** As the text of a file. */
+export function asSvg(root) {
   return new XMLSerializer().serializeToString(root);
 }
 
-/** The same as a PNG, two dots to a pixel. */
-export async function toPng(element, background) {
-  const svg = toSvg(element, background);
+/** The same as a PNG, two dots to a pixel where that is not too large. */
+export async function asPng(root) {
   const image = new Image();
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(asSvg(root))}`;
   await image.decode();
-  const canvas = el("canvas", { width: image.width * 2, height: image.height * 2 });
+  const scale = Math.min(2, 16_000 / Math.max(image.width, image.height));
+  const canvas = /** @type {HTMLCanvasElement} */ (
+    el("canvas", { width: Math.round(image.width * scale), height: Math.round(image.height * scale) })
+  );
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
@@ -35,29 +68,40 @@ export function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-function node(tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
 function walk(element, into, frame, window) {
+  if (element.matches(CONTROLS) && element.closest(".bar")) return;
   const style = getComputedStyle(element);
   const box = element.getBoundingClientRect();
   if (style.display === "none" || style.visibility === "hidden" || Number(style.opacity) === 0) return;
   if (box.bottom < window.top || box.top > window.bottom || box.right < window.left || box.left > window.right) return;
   if (style.display !== "contents") paintBox(style, box, into, frame);
-  if (element instanceof HTMLCanvasElement)
-    return paintPixels(element.width ? element.toDataURL() : null, style, box, into, frame);
+  if (element.matches(".hatched")) paintHatched(element, box, into, frame);
+  if (element instanceof HTMLCanvasElement) return paintCanvas(element, style, box, into, frame);
   if (element instanceof HTMLImageElement) return paintPixels(element.src, style, box, into, frame);
   if (element instanceof HTMLSelectElement || element instanceof HTMLInputElement)
     return paintWords(textOf(element), style, padded(box, style), into, frame);
   const inner = style.overflow === "visible" ? window : intersection(window, box);
-  const target = style.overflow === "visible" ? into : clipped(into, inner, frame);
+  const target = style.overflow === "visible" ? into : clipped(into, node("rect", place(inner, frame)));
   for (const child of element.childNodes) {
     if (child.nodeType === Node.ELEMENT_NODE) walk(child, target, frame, inner);
     else if (child.nodeType === Node.TEXT_NODE) paintText(child, style, target, frame, inner);
   }
+}
+
+/** A canvas that can paint itself again does so in lines and words; of another its dots are taken. */
+function paintCanvas(canvas, style, box, into, frame) {
+  if (!canvas.width) return;
+  const opacity = style.opacity === "1" ? {} : { opacity: style.opacity };
+  const at = `translate(${box.left - frame.left} ${box.top - frame.top})`;
+  const group = node("g", { transform: at, ...opacity });
+  const context = new VectorContext(group);
+  if (canvas.repaint) {
+    canvas.vector = context;
+    canvas.repaint();
+    canvas.vector = null;
+  } else if (style.imageRendering === "pixelated") context.drawImage(canvas, 0, 0, box.width, box.height);
+  else return paintPixels(canvas.toDataURL(), style, box, into, frame);
+  into.append(group);
 }
 
 /** What a control says. */
@@ -93,6 +137,12 @@ function paintBox(style, box, into, frame) {
       }),
     );
   }
+}
+
+function paintHatched(element, box, into, frame) {
+  const context = new VectorContext(into);
+  context.fillStyle = hatching(context, element.closest("[data-theme]").dataset.theme === "dark");
+  context.fillRect(box.left - frame.left, box.top - frame.top, box.width, box.height);
 }
 
 function paintPixels(href, style, box, into, frame) {
@@ -147,25 +197,6 @@ function paintWords(words, style, box, into, frame) {
   });
   text.textContent = style.textTransform === "uppercase" ? words.toUpperCase() : withoutControls(words);
   into.append(text);
-}
-
-/** What XML can't hold. */
-function withoutControls(text) {
-  return text.replace(
-    /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g,
-    "\ufffd",
-  );
-}
-
-let clips = 0;
-
-function clipped(into, box, frame) {
-  const id = `clip-${clips++}`;
-  const clip = node("clipPath", { id });
-  clip.append(node("rect", place(box, frame)));
-  const group = node("g", { "clip-path": `url(#${id})` });
-  into.append(clip, group);
-  return group;
 }
 
 function intersection(a, b) {

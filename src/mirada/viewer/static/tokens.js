@@ -2,6 +2,7 @@
 import { NOT_FINITE, css, headColour } from "./colour.js";
 import { choice, clamp, el, framed, fromRightToLeft, percent, sharpen, wordOf } from "./dom.js";
 import { hatching, hiddenSwatch } from "./hatch.js";
+import { legend } from "./legend.js";
 import { isHidden } from "./matrix.js";
 import { chosenInWords, chosenLayers, headsOf, layerPicker, mixedHead } from "./mixed.js";
 
@@ -74,7 +75,7 @@ class TokensView {
       el("label", { class: "choice" }, el("span", { text: "Strongest" }), most),
       el("label", { class: "choice" }, el("span", { text: "at least" }), least, told),
     );
-    this.hint = el("span", { class: "soft", text: "Point at a token. Click holds it, Escape lets go." });
+    this.hint = el("span", { class: "soft hint", text: "Point at a token. Click holds it, Escape lets go." });
     this.legend = el("span", { class: "legend" });
     this.element = el(
       "div",
@@ -83,6 +84,7 @@ class TokensView {
       el("div", { class: "split" }, this.scroller, this.details),
     );
     this.redraw = framed(() => this.paint());
+    this.behind.repaint = () => this.paint();
     this.listen();
     this.build();
     new ResizeObserver(() => this.measure()).observe(this.scroller);
@@ -321,14 +323,6 @@ class TokensView {
   /** What shades and stripes mean: the same weight is painted alike for every query. */
   drawLegend(parts) {
     const colour = this.shade(parts.map(({ number }) => headColour(number, this.eye.dark())));
-    const ramp = el("span", { class: "ramp" });
-    // As the shades: opaque in proportion to the square root of a weight.
-    ramp.style.background = `linear-gradient(90deg, ${Array.from({ length: 11 }, (_, n) => css(colour, DEEPEST * Math.sqrt(n / 10))).join(", ")})`;
-    const ticks = [0, 0.5, 1].map((weight) => {
-      const tick = el("span", { class: "tick", text: percent(weight) });
-      tick.style.left = `${100 * weight}%`;
-      return tick;
-    });
     const says =
       parts.length === 1
         ? `weight in ${chosenInWords(this.eye)}`
@@ -338,14 +332,11 @@ class TokensView {
               /^largest/,
               "largest weight",
             )}; below each word, a stripe a ${chosenLayers(this.eye).length > 1 ? "layer" : "head"}`;
+    // As the shades: opaque in proportion to the square root of a weight.
+    const shade = (weight) => css(colour, DEEPEST * Math.sqrt(weight));
+    const ticks = [0, 0.5, 1].map((weight) => [weight, percent(weight)]);
     this.legend.replaceChildren(
-      el(
-        "span",
-        { class: "scale", role: "img", aria: { label: `Colour scale from 0 to 100 %: ${says}` } },
-        ramp,
-        ...ticks,
-      ),
-      el("span", { class: "soft", text: says }),
+      ...legend(shade, ticks, says),
       [this.looks, this.lookers].some((found) => found?.mean.some(isHidden)) ? hiddenSwatch() : "",
     );
   }
