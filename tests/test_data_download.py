@@ -112,6 +112,13 @@ def test_an_interruption_leaves_nothing(address, home, monkeypatch):
     assert list(home.iterdir()) == []
 
 
+def test_what_a_killed_download_left_is_removed_by_the_next(address, home):
+    home.mkdir(parents=True, exist_ok=True)
+    (home / ".train.gz.999999999.ab12.part").write_bytes(b"half")
+    fetch("toy", source(address, "good"))
+    assert sorted(path.name for path in home.iterdir()) == ["test.gz", "train.gz"]
+
+
 def test_the_cache_is_the_users(monkeypatch):
     monkeypatch.delenv("MIRADA_CACHE")
     assert "mirada" in str(cache())

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mirada.storage import write_whole
+from mirada.storage import place_beside, write_whole
+from mirada.tour.trainings import Trainings
 
 
 def names(folder: Path) -> list[str]:
@@ -53,3 +54,30 @@ def test_a_writing_that_is_broken_off_leaves_the_old_content_and_nothing_beside_
         write_whole(tmp_path / "page.html", "no bytes")  # type: ignore[arg-type]
     assert (tmp_path / "page.html").read_bytes() == b"old"
     assert names(tmp_path) == ["page.html"]
+
+
+def test_what_a_killed_process_left_is_removed_at_the_next_writing(tmp_path):
+    dead, alive = tmp_path / ".page.html.999999999.ab12.part", tmp_path / f".page.html.{os.getppid()}.ab12.part"
+    users = [tmp_path / ".page.html.draft.2.part", tmp_path / ".other.html.999999999.ab12.part", tmp_path / "x.part"]
+    for path in (dead, alive, *users):
+        path.write_bytes(b"half")
+    write_whole(tmp_path / "page.html", b"page")
+    assert names(tmp_path) == sorted(path.name for path in (tmp_path / "page.html", alive, *users))
+
+
+def test_two_writings_of_one_file_do_not_take_each_others_place(tmp_path):
+    path = tmp_path / "page.html"
+    with place_beside(path) as beside:
+        beside.write_bytes(b"first")
+        write_whole(path, b"second")
+        beside.replace(path)
+    assert path.read_bytes() == b"first"
+    assert names(tmp_path) == ["page.html"]
+
+
+def test_what_a_killed_tour_left_is_removed_by_the_next(tmp_path):
+    for name in (".tour-999999999-ab", ".tour-cd", f".tour-{os.getppid()}-ef"):
+        (tmp_path / name / "counting").mkdir(parents=True)
+    with Trainings(tmp_path):
+        assert len(names(tmp_path)) == 2
+    assert names(tmp_path) == [f".tour-{os.getppid()}-ef"]

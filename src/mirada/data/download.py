@@ -17,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from mirada.data.files import DataError, read_at_most
 from mirada.data.idx import pieces
+from mirada.storage import place_beside
 
 _LARGEST = 1 << 26  # bytes of a file that is downloaded; the largest has 26 MB
 
@@ -112,17 +113,15 @@ def _genuine(path: Path, digest: str, source: Source) -> bool:
 
 def _from_mirrors(name: str, path: Path, digest: str, source: Source, progress: Progress) -> None:
     task = progress.add_task(path.name, total=None)
-    # Beside its place, under a name of this process's own: an interruption, or a second process, never leaves half a
-    # file where a whole one is expected.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     failures = []
     for mirror in source.mirrors:
         try:
-            bar: Any = _Bar(progress, task)  # pooch documents any such object, its annotation says bool
-            pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16)(mirror + path.name, partial, pooch=None)
-            if _genuine(partial, digest, source):
-                partial.replace(path)
-                return
+            with place_beside(path) as partial:
+                bar: Any = _Bar(progress, task)  # pooch documents any such object, its annotation says bool
+                pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16)(mirror + path.name, partial, pooch=None)
+                if _genuine(partial, digest, source):
+                    partial.replace(path)
+                    return
             reason = "not the genuine file"
         except requests.HTTPError as error:
             reason = str(error)
@@ -130,8 +129,6 @@ def _from_mirrors(name: str, path: Path, digest: str, source: Source, progress: 
             reason = str(error)
         except requests.RequestException as error:  # their texts are pages long
             reason = type(error).__name__
-        finally:
-            partial.unlink(missing_ok=True)
         failures.append(f"{urlsplit(mirror).netloc}: {reason}")
     raise DataError(
         f"{name}: could not download {path.name} ({'; '.join(failures)}): connect and try again, or get the four IDX "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ from typing import Any
 
 from mirada import experiment, systems
 from mirada.experiment import Run
+from mirada.storage import is_anothers
 from mirada.training.run import Folder, RunError
 from mirada.training.settings import make, plain
 
@@ -42,7 +44,10 @@ class Trainings:
         for name in PLAN:
             _must_be_replaceable(self.home / name)
         out.mkdir(parents=True, exist_ok=True)
-        self._place = TemporaryDirectory(dir=out, prefix=".tour-")
+        for left in out.glob(".tour-*"):  # by a tour that was killed
+            if not is_anothers(left.name.split("-")[1]):
+                shutil.rmtree(left, ignore_errors=True)
+        self._place = TemporaryDirectory(dir=out, prefix=f".tour-{os.getpid()}-")
         self._runs: dict[str, Run] = {}
 
     def __enter__(self) -> Trainings:

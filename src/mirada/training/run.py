@@ -24,7 +24,7 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from mirada import __version__
-from mirada.storage import write_whole
+from mirada.storage import remove_leftovers, write_whole
 
 try:
     import fcntl
@@ -121,11 +121,8 @@ class Folder:
 
     def _clean(self) -> None:
         """Remove what processes that no longer run left half written."""
-        for part in (*self.path.glob(".*.part"), *self.path.glob("plots/.*.part")):
-            writer = part.name.split(".")[-3]
-            if not (writer.isdecimal() and int(writer) != os.getpid() and _runs(int(writer))):
-                with suppress(OSError):
-                    part.unlink()
+        for folder in (self.path, self.path / "plots"):
+            remove_leftovers(folder)
 
     def must_be_free(self) -> None:
         """Raise a RunError if there is any file of a run in the folder."""
@@ -254,7 +251,6 @@ class Folder:
         self._must_be_in_place()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # The process number in the name of the file beside it tells `_clean` whether its writer still runs.
             write_whole(path, data)
             _settle(path.parent)
         except OSError as error:
@@ -323,16 +319,6 @@ def _holder(path: Path) -> str:
         if holder.isprintable() and holder:
             return holder
     return "another process"
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
 
 
 def _settle(folder: Path) -> None:
