@@ -14,32 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
-from mirada.kernels.autocast import computed_in
 from mirada.watching import functorch
-from mirada.watching.call import Call
-from mirada.watching.provenance import (
-    Noted,
-    Notes,
-    Scores,
-    arranged,
-    einsum_scores,
-    from_base,
-    letters_of,
-    moved,
-    one_each,
-    probe_of,
-    product,
-    ranked,
-    scaled,
-    scores_of,
-    to_base,
-    widened,
-    with_hidden,
-    with_sink,
-    with_term,
-)
+from mirada.watching.layouts import from_base, moved, one_each, probe_of, to_base, widened
+from mirada.watching.provenance import Noted, Notes, Scores
+from mirada.watching.steps import einsum_scores, product, scaled, scores_of, with_hidden, with_sink, with_term
+from mirada.watching.use import Softmax, Use
+from mirada.watching.uses import Uses, einsum_of, pair_of
 
 if TYPE_CHECKING:
     from mirada.watching.session import Watch
@@ -55,15 +36,6 @@ _VIEWS = {vars(torch._C.TensorBase)[name].__get__: name for name in ("mT", "T", 
 _EXPOSED = vars(torch._C.TensorBase)["data"].__get__
 _PRODUCTS = ("matmul", "bmm", "mm", "mv", "__matmul__", "__rmatmul__", "linear", "einsum", "baddbmm", "addmm")
 _SOFTMAX = ("softmax", "_softmax", "special_softmax", "softmin", "gumbel_softmax", "log_softmax")
-_COMPARED = 1 << 20  # weights: up to so many are compared whole, and more where torch doesn't count the writes
-_ROWS = 16  # of more, so many queries
-
-
-class _Softmax:
-    """One softmax: recorded once, however often its weights are used."""
-
-    recorded = False
-    edited: Tensor | None = None  # its weights after an edit, as the model laid them out
 
 
 @dataclass(frozen=True)
@@ -74,23 +46,13 @@ class _Outer:
     right: Tensor
 
 
-@dataclass(frozen=True)
-class _Use:
-    """Weights that are multiplied with something, or summed with it: where they and it lie."""
-
-    note: Noted
-    rows: tuple[int, ...]  # the base dimensions of the queries; empty where there is one
-    value: Tensor | None  # laid out as the weights are, and its width behind
-    context: Callable[[Tensor], Tensor] | None  # the result likewise
-    back: Callable[[Tensor], Tensor] | None
-
-
 class Eager:
     """Follows products, softmaxes and products; tells a watch of what they come to."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._notes = Notes()
+        self._uses = Uses(watch, self._notes)
         #: Empty while nothing is followed, so that no step need be followed.
         self.notes = self._notes.of
         self.beginnings = frozenset((*_PRODUCTS, *_SOFTMAX, "exp", "mul", "view", "reshape", "flatten"))
@@ -102,7 +64,7 @@ class Eager:
         use = None
         if name in _PRODUCTS or name == "sum":
             with functorch.unseen():
-                use = self._safely(self._used, name, args, kwargs)
+                use = self._safely(self._uses.of, name, args, kwargs)
         if use is not None:
             edited = self._edited_weights(use, name, args, kwargs)
             if edited is not None:
@@ -161,13 +123,9 @@ class Eager:
             "sum": self._sum,
         }
 
-    def _note(self, tensor: object, writes: int = 0) -> Noted | None:
-        found = self._notes.get(tensor, writes)
-        return found if isinstance(found, Noted) else None
-
     def _exposed(self, tensor: object) -> None:
         """Its memory can be written to in a way that torch doesn't count."""
-        note = self._note(tensor)
+        note = self._notes.noted(tensor)
         if note is not None and isinstance(tensor, Tensor):
             stamps = (*note.scores.stamps, (tensor, None))
             self._notes[tensor] = replace(note, scores=replace(note.scores, stamps=stamps))
@@ -177,7 +135,7 @@ class Eager:
         if not isinstance(out, Tensor) or not out.is_floating_point() or name.endswith("_like") or "new_" in name:
             return
         for given in (*args[:3], *kwargs.values()):
-            note = self._note(given)
+            note = self._notes.noted(given)
             if note is None or out is given:
                 continue
             if out.shape == given.shape:
@@ -203,19 +161,11 @@ class Eager:
             return note.lost(name)
         return note if note.kind == "scores" else replace(note, shown=after, shown_layout=note.layout, path=())
 
-    def _pair(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The two arguments of a product or a sum, however they were given."""
-        named = {"input": 0, "self": 0, "other": 1, "mat2": 1, "tensor2": 1, "weight": 1, "vec": 1}
-        both: list[Any] = [*args[:2], None, None][:2]
-        for name in named.keys() & kwargs.keys():
-            both[named[name]] = kwargs[name]
-        return both[0], both[1]
-
     def _product(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
         if not isinstance(out, Tensor):
             return
         if name == "einsum":
-            letters, operands = self._einsum(args)
+            letters, operands = einsum_of(args)
             note = None if letters is None else einsum_scores(letters, operands, out)
             activations = [tensor for tensor in operands if not isinstance(tensor, nn.Parameter)]
             if len(activations) > 1:
@@ -223,7 +173,7 @@ class Eager:
         elif name in ("baddbmm", "addmm"):
             note = self._product_and_sum(args, kwargs, out)
         else:
-            left, right = self._pair(args, kwargs)
+            left, right = pair_of(args, kwargs)
             if name == "__rmatmul__":
                 left, right = right, left
             if isinstance(right, nn.Parameter) and name == "linear":
@@ -258,20 +208,14 @@ class Eager:
             fold = (out.shape[0] // heads, heads)
         return note if fold is None or out.ndim != 3 or out.shape[0] != fold[0] * fold[1] else note.split(0, fold)
 
-    def _einsum(self, args: tuple[Any, ...]) -> tuple[tuple[str, str, str] | None, Any]:
-        operands = args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
-        if not args or not isinstance(args[0], str) or len(operands) != 2:
-            return None, [tensor for tensor in operands if isinstance(tensor, Tensor)]
-        return letters_of(args[0], operands), operands
-
     def _noted_and_other(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> tuple[Any, Any, Any]:
         """The noted one of two arguments, its note, and the other; as they were before a write of this step."""
-        left, right = self._pair(args, kwargs)
+        left, right = pair_of(args, kwargs)
         written = 1 if out is left else 0
-        note = self._note(left, written)
+        note = self._notes.noted(left, written)
         if note is not None:
             return left, note, right
-        return right, self._note(right), left
+        return right, self._notes.noted(right), left
 
     def _changed(
         self, tensor: Tensor, note: Noted, out: Tensor, name: str, change: Callable[[Noted], Noted], other: object
@@ -292,7 +236,7 @@ class Eager:
     def _times(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
         tensor, note, factor = self._noted_and_other(args, kwargs, out)
         if note is None:
-            self._outer(*self._pair(args, kwargs), out)
+            self._outer(*pair_of(args, kwargs), out)
             return
         if isinstance(factor, Tensor) and self._pools(note, tensor, factor):
             self._notes[out] = replace(note, kind="weighted", value=factor, why=self._changed_by(note))
@@ -324,8 +268,8 @@ class Eager:
         )
 
     def _over(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
-        tensor, divisor = self._pair(args, kwargs)
-        note, below = self._note(tensor, 1 if out is tensor else 0), self._note(divisor)
+        tensor, divisor = pair_of(args, kwargs)
+        note, below = self._notes.noted(tensor, 1 if out is tensor else 0), self._notes.noted(divisor)
         if note is None:
             return
         if note.kind == "exp" and below is not None and below.kind == "sum" and below.softmax is note.softmax:
@@ -345,19 +289,19 @@ class Eager:
         tensor, note, term = self._noted_and_other(args, kwargs, out)
         if note is None:
             return
-        if "alpha" in kwargs or (isinstance(term, Tensor) and self._note(term) is not None):
+        if "alpha" in kwargs or (isinstance(term, Tensor) and self._notes.noted(term) is not None):
             self._lose(tensor, note, out, name)
             return
         self._changed(tensor, note, out, name, lambda scores: with_term(scores, term), term)
 
     def _minus(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
-        tensor, term = self._pair(args, kwargs)
-        note = self._note(tensor, 1 if out is tensor else 0)
+        tensor, term = pair_of(args, kwargs)
+        note = self._notes.noted(tensor, 1 if out is tensor else 0)
         if note is None:
             if isinstance(term, Tensor):
                 self._other(name, (term,), {}, out)
             return
-        if "alpha" in kwargs or (isinstance(term, Tensor) and self._note(term) is not None):
+        if "alpha" in kwargs or (isinstance(term, Tensor) and self._notes.noted(term) is not None):
             self._lose(tensor, note, out, name)
             return
         self._changed(tensor, note, out, name, lambda scores: with_term(scores, -term), term)
@@ -370,7 +314,7 @@ class Eager:
     def _fill(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
         given = dict(zip(("input", "mask", "value"), args, strict=False)) | kwargs
         tensor, mask, value = given.get("input", given.get("self")), given["mask"], given["value"]
-        note = self._note(tensor, 1 if out is tensor else 0)
+        note = self._notes.noted(tensor, 1 if out is tensor else 0)
         if note is None or not isinstance(tensor, Tensor):
             return
         if note.kind != "scores" and out is not tensor:
@@ -389,7 +333,7 @@ class Eager:
             names = ("condition", "input", "other")
             visible, one, other = (kwargs.get(n, v) for n, v in zip(names, (visible, one, other), strict=True))
         for tensor, rest, shows in ((one, other, visible), (other, one, ~visible)):
-            note = self._note(tensor)
+            note = self._notes.noted(tensor)
             if note is None:
                 continue
             if note.kind != "scores":
@@ -402,7 +346,7 @@ class Eager:
 
     def _set_item(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         tensor, index, value = args
-        note = self._note(tensor, 1)
+        note = self._notes.noted(tensor, 1)
         if note is None:
             return
         if note.kind != "scores":
@@ -415,7 +359,7 @@ class Eager:
     def _join(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
         given = dict(zip(("tensors", "dim"), args, strict=False)) | kwargs
         parts, dim = list(given["tensors"]), given.get("dim", given.get("axis", 0))
-        notes = [self._note(part) for part in parts]
+        notes = [self._notes.noted(part) for part in parts]
         if not any(notes):
             return
         kinds = {note.kind for note in notes if note is not None}
@@ -424,7 +368,7 @@ class Eager:
             note, sink = notes[first], parts[not first]
             if note is not None and sink.shape[-1] == 1:
                 self._notes[out] = with_sink(note, sink, first=first)
-                if self._note(out).scores.shape[-1] == out.shape[-1]:  # type: ignore[union-attr]
+                if self._notes.noted(out).scores.shape[-1] == out.shape[-1]:  # type: ignore[union-attr]
                     return
         if kinds == {"scores"}:
             self._notes[out] = Noted(Scores(tuple(out.shape), product=True), one_each(out.ndim))
@@ -433,15 +377,15 @@ class Eager:
             self._notes[out] = replace(note, kind="changed", why=name, layout=one_each(out.ndim))
 
     def _exp(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
-        note = self._note(args[0] if args else kwargs.get("input"))
+        note = self._notes.noted(args[0] if args else kwargs.get("input"))
         if not isinstance(out, Tensor) or out.ndim < 2:
             return
         if note is not None and note.kind == "log":
             self._begin_weights(replace(note, kind="scores"), note.key, out)
         elif note is None or note.kind != "scores":
-            self._notes[out] = Noted(Scores(tuple(out.shape)), one_each(out.ndim), kind="exp", softmax=_Softmax())
+            self._notes[out] = Noted(Scores(tuple(out.shape)), one_each(out.ndim), kind="exp", softmax=Softmax())
         else:
-            self._notes[out] = replace(note, kind="exp", softmax=_Softmax())
+            self._notes[out] = replace(note, kind="exp", softmax=Softmax())
 
     def _sum(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:
         given = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
@@ -450,7 +394,7 @@ class Eager:
             self._watch.multiplied()
             self._notes[out] = scores_of(outer.left, outer.right, out.shape, outer.left, outer.right)
             return
-        note = self._note(given.get("input"))
+        note = self._notes.noted(given.get("input"))
         if note is None:
             return
         if note.kind != "exp":
@@ -467,7 +411,7 @@ class Eager:
         dim = kwargs.get("dim", -1) if name == "gumbel_softmax" else dim
         if not isinstance(out, Tensor) or not isinstance(dim, int) or not out.ndim:
             return
-        note = self._note(tensor)
+        note = self._notes.noted(tensor)
         if note is None or note.kind != "scores":
             note = Noted(Scores(tuple(out.shape)), one_each(out.ndim))
         if len(note.layout[dim]) != 1:
@@ -481,26 +425,22 @@ class Eager:
             self._begin_weights(note, key, out)
 
     def _begin_weights(self, note: Noted, key: int, out: Tensor) -> None:
-        scores = note.scores if note.scores.untouched() or not self._counted(note.scores) else note.scores.lost()
+        scores = note.scores if note.scores.untouched() or not note.scores.counted else note.scores.lost()
         self._notes[out] = replace(
             note,
             scores=scores,
             kind="weights",
-            softmax=_Softmax(),
+            softmax=Softmax(),
             key=key,
             shown=out,
             shown_layout=note.layout,
             path=(),
         )
 
-    @staticmethod
-    def _counted(scores: Scores) -> bool:
-        return all(version is not None for _, version in scores.stamps)
-
     def _dropout(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         given = dict(zip(("input", "p", "training"), args, strict=False)) | kwargs
         tensor = given["input"]
-        note = self._note(tensor, 1 if name == "dropout_" or given.get("inplace") else 0)
+        note = self._notes.noted(tensor, 1 if name == "dropout_" or given.get("inplace") else 0)
         if note is None or not isinstance(out, Tensor):
             return
         chance = given.get("p", 0.5) if given.get("training", given.get("train", True)) else 0.0
@@ -515,14 +455,14 @@ class Eager:
 
     def _same(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         tensor = args[0] if args else kwargs.get("input", kwargs.get("self"))
-        note = self._note(tensor)
+        note = self._notes.noted(tensor)
         if note is not None and isinstance(out, Tensor) and out.is_floating_point() and out is not tensor:
             self._notes[out] = replace(note, path=(*note.path, _again(func, args, kwargs)))
 
     def _move(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         """Views, transposes and reshapes, of one tensor into one or several."""
         tensor = args[0] if args else kwargs.get("input", kwargs.get("self"))
-        note = self._note(tensor)
+        note = self._notes.noted(tensor)
         if note is None:
             if name in ("view", "reshape", "flatten"):
                 self._fold(tensor, out)
@@ -545,7 +485,7 @@ class Eager:
                     found = replace(found, layout=one_each(part.ndim))
             elif note.kind == "weights":
                 if found.shown is not note.shown:  # some places of it: an attention of its own
-                    found = replace(found, softmax=_Softmax(), shown=part, shown_layout=found.layout, path=())
+                    found = replace(found, softmax=Softmax(), shown=part, shown_layout=found.layout, path=())
                 else:
                     which = n if isinstance(out, (list, tuple)) else None
                     found = replace(found, path=(*note.path, _again(func, args, kwargs, which)))
@@ -560,194 +500,23 @@ class Eager:
 
     # What becomes of the weights
 
-    def _used(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Use | None:
-        """How a function uses weights; None where it uses none, or they are gates and not an attention."""
-        if name == "sum":
-            return self._pooled(args, kwargs)
-        if name == "einsum":
-            return self._used_in_einsum(args)
-        if name in ("baddbmm", "addmm"):
-            names = ("input", "left", "right")
-            given = dict(zip(names, args, strict=False)) | kwargs
-            left = given.get("left", given.get("batch1", given.get("mat1")))
-            right = given.get("right", given.get("batch2", given.get("mat2")))
-        else:
-            left, right = self._pair(args, kwargs)
-            if name == "__rmatmul__":
-                left, right = right, left
-        if not isinstance(left, Tensor) or not isinstance(right, Tensor):
-            return None
-        note, second = self._note(left), self._note(right)
-        if note is not None and note.kind != "scores":
-            value = right.mT if name == "linear" and right.ndim > 1 else right
-            if not self._attends(note, value, learned=isinstance(right, nn.Parameter) and name == "linear"):
-                return None
-            return self._used_left(note, left, value, summed=name in ("baddbmm", "addmm"))
-        if second is not None and second.kind != "scores" and name != "linear":
-            if not self._attends(second, left, learned=False):
-                return None
-            return self._used_right(second, left, right)
-        return None
-
-    def _attends(self, note: Noted, value: Tensor, *, learned: bool) -> bool:
-        """Not gates: a softmax that comes of no product, for one matrix that serves all examples."""
-        if note.kind in ("sum", "log", "weighted", "none"):
-            return False
-        if note.kind in ("exp", "changed"):
-            if note.scores.product or (value.ndim > 2 and note.kind == "changed"):
-                words = "its softmax is written as exp / sum in a way that is not followed"
-                if note.kind == "changed":
-                    words = f"its weights are changed after the softmax, by {note.why}"
-                self._watch.cannot_follow(words)
-            return False
-        return note.scores.product or (value.ndim > 2 and not learned)
-
-    def _used_left(self, note: Noted, weights: Tensor, value: Tensor, *, summed: bool) -> _Use | None:
-        key = note.layout[-1]
-        if key != (note.key,):
-            return self._along_queries()
-        rows = note.layout[-2] if weights.ndim > 1 else ()
-        value = value[:, None] if value.ndim == 1 else value
-        fits = value.ndim <= max(weights.ndim, 2)
-        laid = ranked(value, max(weights.ndim, 2)).unsqueeze(-3) if fits and weights.ndim > 1 else None
-        behind = value.ndim > 1
-        return _Use(
-            note,
-            rows,
-            laid,
-            None if summed or not behind or not fits else lambda out: out.unsqueeze(-2),
-            lambda out: out.squeeze(-2),
-        )
-
-    def _used_right(self, note: Noted, value: Tensor, weights: Tensor) -> _Use | None:
-        at = -2 if weights.ndim > 1 else -1
-        if note.layout[at] != (note.key,):
-            return self._along_queries()
-        rows = note.layout[-1] if weights.ndim > 1 else ()
-        value = value[None] if value.ndim == 1 else value
-        fits = value.ndim <= weights.ndim
-        laid = ranked(value, weights.ndim).mT.unsqueeze(-2) if fits and weights.ndim > 1 else None
-        whole = fits and weights.ndim > 1
-        return _Use(
-            note,
-            rows,
-            laid,
-            (lambda out: out.mT.unsqueeze(-3)) if whole else None,
-            (lambda out: out.squeeze(-3).mT) if whole else None,
-        )
-
-    def _used_in_einsum(self, args: tuple[Any, ...]) -> _Use | None:
-        letters, operands = self._einsum(args)
-        noted = [(n, note) for n, tensor in enumerate(operands) if (note := self._note(tensor)) is not None]
-        noted = [(n, note) for n, note in noted if note.kind != "scores"]
-        if not noted:
-            return None
-        n, note = noted[0]
-        other = operands[1 - n] if len(operands) == 2 else operands[0]
-        if not self._attends(note, other, learned=False):
-            return None
-        if letters is None:
-            self._watch.cannot_follow("its weights are used in an einsum that is not followed")
-            return None
-        one, two, result = letters
-        weights, value = (one, two) if n == 0 else (two, one)
-        key = weights[note.layout.index((note.key,))] if (note.key,) in note.layout else ""
-        rest = weights.replace(key, "")
-        if not key or key in result or key not in value or not set(rest) <= set(result):
-            return self._along_queries()
-        width = "".join(letter for letter in value if letter not in weights)
-        rows = self._rows(note, [m for m, letter in enumerate(weights) if letter not in value])
-        row_letters = {weights[m] for m, bases in enumerate(note.layout) if bases and bases == rows}
-        whole = not row_letters & set(value) and set(width) <= set(result)
-        if not whole:
-            return _Use(note, rows, None, None, None)
-        laid = arranged(operands[1 - n], value, weights + width).flatten(len(weights)) if width else None
-        if laid is None:
-            laid = arranged(operands[1 - n], value, weights).unsqueeze(-1)
-        shape = [operands[1 - n].shape[value.index(letter)] for letter in width]
-
-        def there(out: Tensor) -> Tensor:
-            found = arranged(out, result, weights + width)
-            return found.flatten(len(weights)) if width else found.unsqueeze(-1)
-
-        def back(out: Tensor) -> Tensor:
-            found = out.unflatten(-1, shape) if width else out.squeeze(-1)
-            return arranged(found.squeeze(weights.index(key)), rest_of(weights, key) + width, result)
-
-        return _Use(note, rows, laid, there, back)
-
-    def _pooled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Use | None:
-        given = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
-        note, dim = self._note(given.get("input")), given.get("dim")
-        dim = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
-        if note is None or note.kind != "weighted" or not isinstance(dim, int):
-            return None
-        if note.why:
-            if note.scores.product or (note.kind == "weighted" and note.shown is not None and note.shown.ndim > 2):
-                self._watch.cannot_follow(f"its weights are changed after the softmax, by {note.why}")
-            return None
-        dim = dim % len(note.layout)
-        # A softmax over experts for each token, (tokens, experts), is a gate.
-        shown = note.shown
-        gates = not note.scores.product and shown is not None and shown.ndim < 3
-        if note.layout[dim] != (note.key,) or gates:
-            return None
-        assert note.value is not None
-        shape = note.value.shape
-        rows = self._rows(note, [m for m in range(len(note.layout) - 1) if shape[m] == 1])
-        note = replace(note, layout=note.layout[:-1], kind="weights")
-        keep = bool(given.get("keepdim"))
-        at = [m for m, bases in enumerate(note.layout) if bases == rows] if rows else []
-        value = note.value if not at or shape[at[0]] == 1 else None
-        return _Use(
-            note,
-            rows,
-            value,
-            lambda out: out if keep else out.unsqueeze(dim),
-            lambda out: out if keep else out.squeeze(dim),
-        )
-
-    def _rows(self, note: Noted, free: list[int]) -> tuple[int, ...]:
-        """The base dimension of the queries: where the query varies and the key doesn't, else one of these."""
-        query, key = note.scores.query, note.scores.key
-        candidates = [bases for m, bases in enumerate(note.layout) if m in free and bases and bases != (note.key,)]
-        if query is not None and key is not None:
-            one, other = (query, key) if query.shape[note.key] == 1 else (key, query)
-            apart = [
-                bases
-                for bases in note.layout
-                if bases != (note.key,) and any(one.shape[b] > 1 and other.shape[b] == 1 for b in bases)
-            ]
-            both = [bases for bases in apart if bases in candidates]
-            if both:
-                return both[-1]
-            # Scores that are mixed over heads are a product too, of which the queries are no part.
-            mixed = any(other.shape[b] > 1 and one.shape[b] == 1 for bases in candidates for b in bases)
-            return apart[-1] if apart and not mixed else candidates[-1] if candidates else ()
-        at = note.layout.index((note.key,))
-        beside = note.layout[at - 1] if at else ()
-        return beside if beside in candidates else candidates[-1] if candidates else ()
-
-    def _along_queries(self) -> None:
-        self._watch.cannot_follow("its weights are multiplied along another dimension than the softmax's")
-
     def _edited_weights(
-        self, use: _Use, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, use: Use, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """The arguments with the edited weights in place of the model's; an edit that doesn't fit is an error."""
         softmax = use.note.softmax
-        assert isinstance(softmax, _Softmax)
+        assert isinstance(softmax, Softmax)
         if softmax.edited is None and (softmax.recorded or not self._watch.edits_here()):
             return None
         with functorch.unseen():
-            call = self._call(use)
+            call = use.call()
             if softmax.edited is None:
-                edited = self._watch.edited(call, self._weights(use))
+                edited = self._watch.edited(call, use.weights())
                 if edited is None:
                     return None
                 softmax.recorded = True
                 self._watch.by_hand(edited[0], None)
-                softmax.edited = self._laid_out(use, edited[1])
+                softmax.edited = use.laid_out(edited[1])
             weights: Tensor = softmax.edited
             shown = use.note.shown
             for step in use.note.path:
@@ -759,7 +528,7 @@ class Eager:
         old = next(
             tensor
             for tensor in (*args, *kwargs.values(), *(args[1] if name == "einsum" and len(args) == 2 else ()))
-            if (note := self._note(tensor)) is not None and note.softmax is softmax
+            if (note := self._notes.noted(tensor)) is not None and note.softmax is softmax
         )
         weights = weights.to(old.dtype)
 
@@ -770,145 +539,26 @@ class Eager:
 
         return tuple(map(swap, args)), {key: swap(value) for key, value in kwargs.items()}
 
-    def _finish(self, use: _Use, out: Tensor) -> Tensor:
+    def _finish(self, use: Use, out: Tensor) -> Tensor:
         softmax = use.note.softmax
-        assert isinstance(softmax, _Softmax)
+        assert isinstance(softmax, Softmax)
         if softmax.recorded:
             return out
         softmax.recorded = True
         with functorch.unseen():
-            call = self._call(use)
+            call = use.call()
         context = None
         if use.context is not None and use.back is not None and out.requires_grad and use.value is not None:
             with functorch.unseen():
                 count = len(use.note.scores.shape)
                 base = to_base(use.context(out), use.note.layout, use.note.scores.shape)
                 if base is not None:
-                    context, order = self._canonical(use, base, "queries")
-                    back = context[self._inserted(use, context)].permute(*order) if order is not None else None
+                    context, order = use.canonical(base, "queries")
+                    back = context[use.inserted()].permute(*order) if order is not None else None
                     if back is not None:
                         out = use.back(from_base(back, use.note.layout, count))
         self._watch.by_hand(call, context)
         return out
-
-    def _inserted(self, use: _Use, context: Tensor) -> tuple[Any, ...]:
-        """Where dimensions of 1 stand that the base dimensions lack: they are taken away again."""
-        leading, rows, _ = self._order(use)
-        index: list[Any] = [slice(None) if base is not None else 0 for base in leading]
-        index.append(slice(None) if rows is not None else 0)
-        return (*index, slice(None))
-
-    def _order(self, use: _Use) -> tuple[list[int | None], int | None, int]:
-        """The base dimensions of examples and heads, of queries and of keys; None for a 1 that no base has."""
-        note = use.note
-        rows = use.rows[-1] if use.rows else None
-        leading: list[int | None] = []
-        for bases in note.shown_layout:
-            leading += bases or (None,)
-        leading = [base for base in leading if base is None or base not in (note.key, rows)]
-        if rows is None and None in leading:
-            leading.reverse()
-            leading.remove(None)
-            leading.reverse()
-        return leading, rows, note.key
-
-    def _canonical(self, use: _Use, base: Tensor, which: str) -> tuple[Tensor, list[int] | None]:
-        """(..., L, S), (..., L, E) or (..., S, E) of a tensor over the base dimensions; and how to permute it back."""
-        leading, rows, key = self._order(use)
-        behind = list(range(len(use.note.scores.shape), base.ndim))
-        order = [b for b in leading if b is not None]
-        ends = {"both": [rows, key], "queries": [rows], "keys": [key]}[which]
-        order += [b for b in ends if b is not None]
-        dropped = [b for b in range(len(use.note.scores.shape)) if b not in order]
-        tensor = base.permute(*order, *dropped, *behind)
-        for _ in dropped:
-            tensor = tensor.select(len(order), 0)
-        index = [None if b is None else slice(None) for b in (*leading, *ends)]
-        found = tensor[(*index, ...)]
-        if len(dropped) > 1:
-            return found, None
-        # Back: the base dimensions in their order, the dropped one (size 1) at its place.
-        place = {b: n for n, b in enumerate(order)}
-        count = len(use.note.scores.shape)
-        if dropped:
-            return found, [place[b] for b in range(count) if b in place] + [len(order)]
-        return found, [place[b] for b in range(count)] + [len(order)]
-
-    def _laid_out(self, use: _Use, weights: Tensor) -> Tensor:
-        """Weights (..., L, S) as the model's softmax had them."""
-        note = use.note
-        leading, rows, key = self._order(use)
-        ends = (rows, key)
-        index = tuple(0 if b is None else slice(None) for b in (*leading, *ends))
-        weights = weights[index]
-        order = [b for b in (*leading, *ends) if b is not None]
-        count = len(note.scores.shape)
-        absent = [b for b in range(count) if b not in order]
-        weights = weights[(..., *[None] * len(absent))]
-        place = {b: n for n, b in enumerate((*order, *absent))}
-        base = weights.permute(*(place[b] for b in range(count)))
-        assert note.shown is not None
-        return from_base(base, note.shown_layout, count).to(note.shown.dtype)
-
-    def _call(self, use: _Use) -> Call:
-        """The attention: of query and key where they give these weights, else the weights themselves."""
-        weights = self._weights(use).detach()
-        call = Call.of_weights(weights, self._value(use, weights), dropout_p=use.note.dropout_p)
-        return self._of_query_and_key(use, call) or call
-
-    def _weights(self, use: _Use) -> Tensor:
-        """The weights (..., L, S), as the model has them."""
-        note = use.note
-        assert note.shown is not None
-        based = to_base(note.shown, note.shown_layout, note.scores.shape)
-        assert based is not None
-        return self._canonical(use, based, "both")[0]
-
-    def _value(self, use: _Use, weights: Tensor) -> Tensor | None:
-        if use.value is None:
-            return None
-        value, note = use.value, use.note
-        if note.cut and note.scores.sink is not None:
-            at = note.layout.index((note.key,))
-            first = note.scores.sink[1] == 0
-            value = pad(value, (0, 0) * (value.ndim - at - 1) + ((1, 0) if first else (0, 1)))
-        base = to_base(value, note.layout, note.scores.shape)
-        if base is None:
-            return None
-        value = self._canonical(use, base, "keys")[0]
-        return value.expand(*weights.shape[:-2], *value.shape[-2:])
-
-    def _of_query_and_key(self, use: _Use, dense: Call) -> Call | None:
-        scores, key = use.note.scores, use.note.key
-        if scores.query is None or scores.key is None or not scores.known:
-            return None
-        rows = use.rows[-1] if use.rows else None
-        query, keys = scores.query, scores.key
-        if query.shape[key] > 1 or (rows is not None and keys.shape[rows] > 1):
-            query, keys = keys, query
-        # What belongs to a query lies along the queries, and what to a key along the keys.
-        if query.shape[key] > 1 or (rows is not None and keys.shape[rows] > 1):
-            return None
-        if keys.shape[key] < scores.shape[key] or (rows is not None and query.shape[rows] < scores.shape[rows]):
-            return None
-        masks = [m for m in scores.masks if m.dtype == torch.bool or m.shape[key] > 1 or scores.shape[key] == 1]
-        # Autocast multiplies in its own dtype.
-        dtype = computed_in(query) if query.dtype != torch.float64 else query.dtype
-        assert dense.weights is not None
-        call = Call(
-            self._canonical(use, query, "queries")[0],
-            self._canonical(use, keys, "keys")[0],
-            dense.value,
-            masks=tuple(self._canonical(use, mask, "both")[0] for mask in masks),
-            scale=scores.scale,
-            dropout_p=use.note.dropout_p,
-            how="by hand",
-            kernel="softmax",
-            dtype=dtype,
-            sink=None if scores.sink is None else scores.sink[1],
-        )
-        whole = not self._counted(scores) or dense.weights.numel() <= _COMPARED or scores.fill > -torch.inf
-        return call if _agrees(call, dense.weights, whole=whole) else None
 
 
 def _begins_nothing(name: str, args: tuple[Any, ...]) -> bool:
@@ -925,11 +575,6 @@ def _begins_nothing(name: str, args: tuple[Any, ...]) -> bool:
     return name in ("view", "reshape", "flatten") and (not args or args[0].ndim != 4)
 
 
-def rest_of(letters: str, letter: str) -> str:
-    """The letters without one."""
-    return letters.replace(letter, "")
-
-
 def _again(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], which: int | None = None
 ) -> Callable[[Tensor], Tensor]:
@@ -942,33 +587,3 @@ def _again(
         return out if which is None else out[which]
 
     return step
-
-
-@torch.no_grad()
-def _agrees(call: Call, weights: Tensor, *, whole: bool) -> bool:
-    """Whether a query and a key give the weights that the model has; so no step that went unseen goes unnoticed."""
-    if weights.is_meta or not weights.numel():
-        return True
-    # Under vmap, what the transform stands for.
-    call = functorch.outer(replace(call, weights=weights, value=None))
-    assert call.weights is not None
-    weights, call = call.weights, replace(call, weights=None)
-    with functorch.outside():
-        return _equal(call, weights, whole=whole)
-
-
-def _equal(call: Call, weights: Tensor, *, whole: bool) -> bool:
-    try:
-        matrix = call.matrix()
-    except (ValueError, TypeError):
-        return False
-    queries = weights.shape[-2]
-    tolerance = {torch.bfloat16: 4e-3, torch.float16: 1e-3}.get(weights.dtype, 5e-6)
-    index = torch.arange(queries) if whole else torch.linspace(0, queries - 1, _ROWS).long().unique()
-    for some in index.split(max(1, _COMPARED // max(1, weights[..., :1, :].numel()))):
-        found, given = matrix.rows(some.to(weights.device)).double(), weights[..., some, :].double()
-        empty = (found == 0).all(-1, keepdim=True) & given.isnan()  # a row of −inf is NaN in torch, and 0 here
-        same = ((found - given).abs() <= tolerance) | empty | (found.isnan() & given.isnan())
-        if not bool(same.all()):
-            return False
-    return True
