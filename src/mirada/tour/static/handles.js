@@ -54,7 +54,7 @@ export function handle(plane, reach, point, name, moved, ...inside) {
 }
 
 /** Puts a handle where its point is. */
-export function place(node, [x, y]) {
+export function place(node, /** @type {number[]} */ [x, y]) {
   node.setAttribute("transform", `translate(${x} ${-y})`);
   node.setAttribute("aria-valuenow", x.toFixed(2));
   node.setAttribute("aria-valuetext", `x ${fixed(x)}, y ${fixed(y)}`);

@@ -4,7 +4,7 @@ import { el, fixed, largest, part } from "./elements.js";
 import { bars, matrixTable } from "./weights_picture.js";
 
 /** `about`: scores at first. */
-export function trySoftmax(host, about, changed = () => {}) {
+export function trySoftmax(host, about, changed = (_state) => {}) {
   const scores = [...about.scores];
   let temperature = 1;
   const names = scores.map((_, n) => `key ${n + 1}`);

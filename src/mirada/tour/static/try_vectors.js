@@ -6,7 +6,7 @@ import { handle, place, planeOf } from "./handles.js";
 const REACH = 2;
 
 /** `about`: query and key, [x, y] each, at first. */
-export function tryVectors(host, about, changed = () => {}) {
+export function tryVectors(host, about, changed = (_state) => {}) {
   const points = { query: [...about.query], key: [...about.key] };
   const plane = planeOf(REACH);
   const behind = svg("g");
@@ -76,7 +76,7 @@ function axes() {
   return svg("path", { class: "axis", d: `M${-REACH} 0H${REACH}M0 ${-REACH}V${REACH}` });
 }
 
-function arrow(name, [x, y]) {
+function arrow(name, /** @type {number[]} */ [x, y]) {
   return svg("path", { class: `arrow ${name}`, d: `M0 0L${x} ${-y}` });
 }
 
