@@ -331,5 +331,7 @@ def test_the_page_follows_what_is_typed_written_and_switched_off(browser, views)
     finally:
         page.close()
         server.stop()
-    assert [text for text in complaints if "ERR_CONNECTION_REFUSED" not in text] == []
+    # While one types, a number may still be asked of a text that another has replaced: 410, and the page drops it.
+    foreseen = ("ERR_CONNECTION_REFUSED", "410 (Gone)")
+    assert [text for text in complaints if not any(words in text for words in foreseen)] == []
     assert all(url.startswith((server.address, "data:")) for url in urls)

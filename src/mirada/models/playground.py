@@ -37,7 +37,7 @@ from mirada.models.requests import MOST_TOKENS, Request, integer, read
 from mirada.models.scenes import scene_of
 from mirada.viewer.compare import joined
 from mirada.viewer.playground import Trial
-from mirada.viewer.queries import Answers
+from mirada.viewer.queries import Answers, OutdatedError
 from mirada.viewer.scene import Scene
 from mirada.watching import Records, watch
 
@@ -124,7 +124,7 @@ class Playground(Answers):
         with self._book:
             answers = self._scenes.get(int(version) if str(version).isdecimal() else -1)
         if answers is None:
-            raise ValueError("this text is no longer the latest one")
+            raise OutdatedError("this text is no longer the latest one")
         return answers.answer(question, given)
 
     def close(self) -> None:

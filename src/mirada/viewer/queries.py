@@ -50,6 +50,10 @@ _LISTED = 8192
 """Characters of a list of heads or layers."""
 
 
+class OutdatedError(ValueError):
+    """A number was asked of a scene that another has replaced."""
+
+
 class Answers:
     """Answers questions about a scene, from any number of threads.
 

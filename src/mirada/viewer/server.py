@@ -13,7 +13,7 @@ from typing import Any
 
 from mirada.viewer import page
 from mirada.viewer.playground import Trial, offered
-from mirada.viewer.queries import Answers
+from mirada.viewer.queries import Answers, OutdatedError
 
 HOST = "127.0.0.1"
 _WORKERS = 8  # some of them only wait for what another one computes
@@ -123,6 +123,8 @@ class Server:
             if request.method != "GET":
                 return 405, b"", "text/plain"
             return 200, await self._asked(question, dict(request.query_params)), "application/octet-stream"
+        except OutdatedError as error:
+            return 410, str(error).encode(), "text/plain"  # Gone: the page asks the scene that came after
         except ValueError as error:
             return 400, str(error).encode("utf-8", "replace"), "text/plain"
         except Exception:
