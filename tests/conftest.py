@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # To look for examples in them would register their device in this process.
-collect_ignore = ["far.py", "scripts/second_device.py"]
+collect_ignore = ["far.py", "scripts"]
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _LEFT_OUT = pytest.StashKey[list[str]]()
