@@ -10,6 +10,7 @@ attention ran); crashed, changed, wrong, silent: never to be seen.
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import sys
 import time
@@ -27,6 +28,7 @@ from shrinking import classes_of, inputs_of, model_types, shrunk
 
 SECONDS = 60  # of processor time, so that a busy machine changes no verdict
 LARGEST = 1.5e8  # parameters
+MEMORY = 12 << 30  # bytes of address space: a model that takes more can't be built small
 
 
 class TooLong(BaseException):
@@ -269,6 +271,7 @@ def main() -> None:
 
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     first, last, out = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     kinds = model_types()[first:last]
     found: dict[str, Any] = {}

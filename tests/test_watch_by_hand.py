@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 import mirada
 from attending import Written, merged
@@ -89,4 +90,33 @@ def test_gates_are_no_attention(x):
     with mirada.watch(model) as records:
         model(x)
     assert records.names() == ["attn"]
+    assert not records.unseen
+
+
+class StrongestPoints(nn.Module):
+    """Finds points in a picture of chances: a softmax over classes, of which chosen places are then picked."""
+
+    def forward(self, x):
+        chances = x.softmax(1)[:, :-1].permute(0, 2, 3, 1).reshape(1, 4, 4, 2, 2)
+        chances = chances.permute(0, 1, 3, 2, 4).reshape(1, 8, 8)
+        (found,) = chances * (chances > 0.1)
+        places = torch.nonzero(found > 0.15)
+        strong = found[tuple(places.t())]
+        return strong[(places[:, 0] >= 1) & (places[:, 0] < 7)][:3]
+
+
+class AttentionAndPoints(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.points = StrongestPoints()
+
+    def forward(self, x):
+        return nn.functional.scaled_dot_product_attention(x, x, x).sum() + self.points(x[:, :5, :, :4]).sum()
+
+
+def test_a_softmax_over_classes_whose_places_are_picked_is_no_attention():
+    torch.manual_seed(0)
+    with mirada.watch(model := AttentionAndPoints()) as records:
+        model(torch.randn(1, 5, 4, 4))
+    assert len(records) == 1
     assert not records.unseen

@@ -215,7 +215,8 @@ def _narrowed(note: Noted, n: int, start: int, size: int) -> Noted | None:
         at = note.shown_layout.index((base,)) if (base,) in note.shown_layout else None
         if at is None:
             return None
-        note = replace(note, shown=note.shown.narrow(at, start, size))
+        if note.shown.shape[at] > 1:  # else it serves all places alike
+            note = replace(note, shown=note.shown.narrow(at, start, size))
     return replace(note, scores=note.scores.narrow(base, start, size))
 
 
