@@ -303,3 +303,10 @@ def test_a_folder_of_an_unknown_system(run: Run) -> None:
     path.write_text(path.read_text().replace('"line"', '"lime"'))
     with pytest.raises(RunError, match="no system is called 'lime'; did you mean 'line'"):
         load(run.folder.path)
+
+
+def test_weights_too_large_to_compute_with_are_no_result(run):
+    with torch.no_grad():
+        run.model.out.weight.mul_(-1e38)  # wrong answers with scores whose sum no float32 holds
+    with pytest.raises(DivergedError, match=r"loss is (inf|nan)"):
+        run.evaluate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -74,17 +75,28 @@ class Run:
         return (self.folder.state() or {}).get("losses", torch.zeros(0))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Measure every held-out and final split again; gives what is reported, by split."""
+        """Measure every held-out and final split again; gives what is reported, by split.
+
+        Raises:
+            mirada.training.loop.DivergedError: something that is reported is no finite number.
+        """
         system, place = self.system, processes.device(self.settings.device)
         splits = {**system.held_out(self.settings, self.data), **system.final(self.settings, self.data)}
         self.model.to(place)
         try:
-            return {
+            measured = {
                 split: training.evaluate(self.model, of(), measure=system.measure, report=system.report, place=place)
                 for split, of in splits.items()
             }
         finally:
             self.model.to("cpu")
+        for split, metrics in measured.items():
+            for kind, value in metrics.items():
+                if not math.isfinite(value):
+                    raise training.DivergedError(
+                        f"{self.folder.path}: {split} {kind} is {value}: its weights are too large to compute with"
+                    )
+        return measured
 
     def plot(self) -> list[Path]:
         """Draw the system's pictures into the folder's plots/; gives their paths."""
