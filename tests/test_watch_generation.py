@@ -66,3 +66,20 @@ def test_what_is_no_generation_is_refused():
         model(torch.randn(3, 5, 16))
     with pytest.raises(ValueError, match="not the steps of one generation"):
         records.stitched()
+
+
+def test_a_sink_is_the_last_key_of_what_is_stitched():
+    """Single queries with the same keys and a score that no key has: one matrix with that score beside the keys."""
+
+    class Sunk(torch.nn.Module):
+        def forward(self, query, key, value):
+            scores = torch.cat([query @ key.mT / 8**0.5, torch.full((1, 2, 1, 1), 0.3)], -1)
+            return scores.softmax(-1)[..., :-1] @ value
+
+    torch.manual_seed(0)
+    model, key, value, queries = Sunk(), torch.randn(1, 2, 5, 8), torch.randn(1, 2, 5, 8), torch.randn(3, 1, 2, 1, 8)
+    with torch.no_grad(), mirada.watch(model) as records:
+        for query in queries:
+            model(query, key, value)
+    scores = torch.cat([torch.cat(list(queries), -2) @ key.mT / 8**0.5, torch.full((1, 2, 3, 1), 0.3)], -1)
+    torch.testing.assert_close(records.stitched()[0].matrix.to_dense(), scores.softmax(-1))

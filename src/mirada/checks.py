@@ -115,6 +115,16 @@ def positions(name: str, index: Tensor | Sequence[int], size: int, device: torch
     return positions.long() % size if len(positions) else positions
 
 
+def pairs(
+    i: Tensor | Sequence[int], j: Tensor | Sequence[int], queries: int, keys: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys of as many pairs, checked as `positions`."""
+    i, j = positions("i", i, queries, device), positions("j", j, keys, device)
+    if len(i) != len(j):
+        raise ValueError(f"i and j must be of one length, got {len(i)} and {len(j)}")
+    return i, j
+
+
 def members(name: str, groups: Tensor, size: int, like: Tensor) -> Tensor:
     """Which of ``size`` positions is in which group, 0 or 1, from the checked group of each: (size, groups)."""
     device = like.device

@@ -100,10 +100,8 @@ class DenseAttention:
 
     def entries(self, i: Any, j: Any) -> Tensor:
         """The weights of the pairs (i[n], j[n]): (..., n)."""
-        i = checks.positions("i", i, self.shape[-2], self.device)
-        j = checks.positions("j", j, self.shape[-1], self.device)
-        if len(i) != len(j):
-            raise ValueError(f"i and j must be of one length, got {len(i)} and {len(j)}")
+        queries, keys = self.shape[-2:]
+        i, j = checks.pairs(i, j, queries, keys, self.device)
         return self.weights[..., i, j]
 
     def topk(self, k: int) -> tuple[Tensor, Tensor]:
@@ -144,7 +142,7 @@ class DenseAttention:
         """How much of each query's attention goes where a boolean mask allows: (..., L)."""
         visible, bias = self._seen(mask)
         if bias is not None:
-            raise TypeError("mask must be boolean: which keys, not how much")
+            raise TypeError("mask must be boolean: True where a query may attend")
         return self.weights.masked_fill(~visible, 0.0).sum(-1)
 
     def restrict(self, mask: Mask | Tensor) -> DenseAttention:
@@ -172,7 +170,7 @@ class DenseAttention:
     def _seen(self, mask: Mask | Tensor) -> tuple[Tensor, Tensor | None]:
         rule = as_mask(mask)
         if rule is None:
-            raise TypeError("mask must be a mask or a tensor, got None")
+            raise TypeError("mask must be a mask or a tensor, True where a query may attend, got None")
         queries, keys = self.shape[-2:]
         return rule.materialise(tuple(self.shape[:-2]), queries, keys, self.device)
 

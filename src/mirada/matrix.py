@@ -246,10 +246,7 @@ class AttentionMatrix:
 
     def entries(self, i: Tensor | Sequence[int], j: Tensor | Sequence[int]) -> Tensor:
         """The weights of the pairs (i[n], j[n]): (..., n), exact."""
-        i = checks.positions("i", i, self._scores.queries, self.device)
-        j = checks.positions("j", j, self._scores.keys, self.device)
-        if len(i) != len(j):
-            raise ValueError(f"i and j must be of one length, got {len(i)} and {len(j)}")
+        i, j = checks.pairs(i, j, self._scores.queries, self._scores.keys, self.device)
         pairs = self._fine().pairs(i, j)[..., None]
         return weights_from(pairs, self._precise_normalisers()[..., i])[..., 0].to(self.dtype)
 
@@ -278,7 +275,7 @@ class AttentionMatrix:
         if size > limit:
             raise ValueError(
                 f"the weights of shape {tuple(self.shape)} would take {size:,} bytes, more than limit = {limit:,}: "
-                "ask for rows, a tile or top, index one head, or raise limit"
+                "ask for rows, a tile or topk, index one head, or raise limit"
             )
         return reference.weights(self._fine()).to(self.dtype)
 

@@ -63,6 +63,11 @@ def _rows(at: tuple[Any, ...], part: Scores, height: int) -> Iterator[Chunk]:
             yield Chunk(at, part, slice(start, stop), keys)
 
 
+def cached(device: torch.device) -> int:
+    """Entries of a chunk that should stay in a processor's cache; an accelerator takes larger ones."""
+    return tuning.cached if device.type == "cpu" else tuning.chunk
+
+
 class Memory:
     """Memory for the numbers of one chunk after another: new memory for each would cost as much again as the chunk."""
 

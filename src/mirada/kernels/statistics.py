@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from mirada.kernels import chunked, reference
 from mirada.kernels.autograd import Gradients, Outputs, Rule, differentiable
-from mirada.kernels.chunks import Chunk, Memory, chunks
+from mirada.kernels.chunks import Chunk, Memory, cached, chunks
 from mirada.kernels.logsumexp import log_weights, too_large, weights_from
 from mirada.kernels.problem import Problem
 from mirada.kernels.scores import Scores
@@ -52,9 +52,9 @@ def one_pass(scores: Scores, entropy: bool, bins: Tensor | None) -> Outputs:
     largest = like.new_full((*scores.leading, scores.queries), -torch.inf)
     total, entropies = torch.zeros_like(largest), torch.zeros_like(largest)
     sums = None if bins is None else like.new_zeros(*scores.leading, count(bins), scores.keys)
-    memory = Memory(like, 2 if entropy else 1)
-    for chunk in chunks(scores, _elements(like), tuning.cached_rows):
-        width = scores.keys if sums is not None else max(tuning.block_keys, _elements(like) // chunk.queries)
+    memory, elements = Memory(like, 2 if entropy else 1), cached(like.device)
+    for chunk in chunks(scores, elements, tuning.cached_rows):
+        width = scores.keys if sums is not None else max(tuning.block_keys, elements // chunk.queries)
         found = []
         for start in range(chunk.keys.start, chunk.keys.stop, width):
             block = chunk._replace(keys=slice(start, min(start + width, chunk.keys.stop)))
@@ -188,7 +188,3 @@ def _found(problem: Problem, outputs: Outputs) -> Found:
 def count(bins: Tensor) -> int:
     """How many bins there are, where queries rise through them."""
     return int(bins[-1]) + 1 if len(bins) else 1
-
-
-def _elements(like: Tensor) -> int:
-    return tuning.cached if like.device.type == "cpu" else tuning.chunk

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mirada.kernels import reference
 from mirada.kernels.autograd import wanted
-from mirada.kernels.chunks import Memory, chunks
+from mirada.kernels.chunks import Memory, cached, chunks
 from mirada.kernels.problem import Problem
 from mirada.kernels.tuning import tuning
 
@@ -23,8 +23,7 @@ def run(problem: Problem) -> tuple[Tensor, Tensor]:
     indices = torch.arange(k, device=found.device).expand(found.shape).clone()  # for queries that attend to nothing
     memory = Memory(found, 2)
     with torch.no_grad():
-        elements = tuning.cached if found.device.type == "cpu" else tuning.chunk
-        for chunk in chunks(scores, elements, tuning.cached_rows):
+        for chunk in chunks(scores, cached(found.device), tuning.cached_rows):
             # Of fewer keys than k the whole row is taken, so that there are k to give.
             few = chunk.keys.stop - chunk.keys.start < k
             chunk = chunk._replace(keys=slice(0, scores.keys)) if few else chunk
@@ -43,7 +42,8 @@ def strongest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     width = tuning.columns_per_k * k  # of that many columns torch's partial sort takes the k largest fast
     folds = scores.shape[-1] // width
     if folds < 4:
-        return scores.topk(k, -1)  # type: ignore[return-value]
+        best, keys = scores.topk(k, -1)
+        return best, keys
     folded = scores[..., : folds * width].unflatten(-1, (folds, width))
     columns = folded.amax(-2).topk(k, -1, sorted=False).indices[..., None, :].expand(*folded.shape[:-1], k)
     rest = torch.arange(folds * width, scores.shape[-1], device=scores.device)
@@ -67,5 +67,5 @@ def _with_graph(problem: Problem, weights: Tensor, indices: Tensor) -> Tensor:
 
 def of_reference(problem: Problem) -> tuple[Tensor, Tensor]:
     """The same from the whole matrix, differentiable in a learned mask too."""
-    weights = reference.weights(problem.scores)
-    return weights.topk(problem.k, -1)  # type: ignore[return-value]
+    weights, indices = reference.weights(problem.scores).topk(problem.k, -1)
+    return weights, indices

@@ -367,8 +367,8 @@ class Eager:
             first = notes[0] is None
             note, sink = notes[first], parts[not first]
             if note is not None and sink.shape[-1] == 1:
-                self._notes[out] = with_sink(note, sink, first=first)
-                if self._notes.noted(out).scores.shape[-1] == out.shape[-1]:  # type: ignore[union-attr]
+                self._notes[out] = longer = with_sink(note, sink, first=first)
+                if longer.scores.shape[-1] == out.shape[-1]:
                     return
         if kinds == {"scores"}:
             self._notes[out] = Noted(Scores(tuple(out.shape), product=True), one_each(out.ndim))

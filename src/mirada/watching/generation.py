@@ -130,7 +130,9 @@ class _Sink:
         if self.scores is None:
             return call
         assert call.value is not None
-        visible, bias = call.matrix().mask.block(slice(0, call.queries), slice(0, call.keys), call.key.device)  # type: ignore[union-attr]
+        whole = call.matrix().mask
+        assert whole is not None  # a stitched call has a rule
+        visible, bias = whole.block(slice(0, call.queries), slice(0, call.keys), call.key.device)
         mask = torch.where(visible, torch.zeros(()) if bias is None else bias, -torch.inf)
         scores = torch.cat([sink.scores for sink in sinks if sink.scores is not None], -2)
         lead = torch.broadcast_shapes(mask.shape[:-2], scores.shape[:-2])
