@@ -11,8 +11,8 @@ import torch
 import mirada
 from grammar import Drawn
 
-COUNT = int(os.environ.get("MIRADA_GRAMMAR", "300"))
-CHUNK = 100
+COUNT = int(os.environ.get("MIRADA_GRAMMAR", "5000"))
+CHUNK = 500
 
 
 def trouble(number: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirada.watching.steps import without_repeats
+from mirada.watching.scoring import without_repeats
 
 
 @dataclass(eq=False, slots=True)

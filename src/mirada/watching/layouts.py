@@ -14,11 +14,6 @@ from torch import Tensor
 from mirada.watching.provenance import Layout, Noted
 
 
-def one_each(count: int) -> Layout:
-    """The layout of a tensor whose dimensions are the base dimensions themselves."""
-    return tuple((n,) for n in range(count))
-
-
 def ranked(tensor: Tensor, rank: int) -> Tensor:
     """The tensor with dimensions of 1 in front."""
     return tensor[(None,) * (rank - tensor.ndim)]
@@ -215,8 +210,7 @@ def _narrowed(note: Noted, n: int, start: int, size: int) -> Noted | None:
         at = note.shown_layout.index((base,)) if (base,) in note.shown_layout else None
         if at is None:
             return None
-        if note.shown.shape[at] > 1:  # else it serves all places alike
-            note = replace(note, shown=note.shown.narrow(at, start, size))
+        note = replace(note, shown=note.shown.narrow(at, start, size))
     return replace(note, scores=note.scores.narrow(base, start, size))
 
 

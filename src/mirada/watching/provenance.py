@@ -20,6 +20,11 @@ from torch import Tensor
 Layout = tuple[tuple[int, ...], ...]
 
 
+def one_each(count: int) -> Layout:
+    """The layout of a tensor whose dimensions are the base dimensions themselves."""
+    return tuple((n,) for n in range(count))
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """Scores over base dimensions. Query and key are None where a step was not understood."""
@@ -117,6 +122,11 @@ class Noted:
         if self.kind in ("none", "exp") and not self.scores.product:
             return replace(self, kind="none")  # an exponential of anything, which no sum has made weights
         return replace(self, kind="changed", why=self.why or why, value=None)
+
+    def changed(self, shape: Sequence[int], why: str) -> Noted:
+        """Weights after a step that isn't understood, which may have given them other dimensions."""
+        scores = Scores(tuple(shape), product=self.scores.product)
+        return replace(self.lost(why), scores=scores, layout=one_each(len(shape)), shown_layout=(), path=())
 
     def split(self, base: int, sizes: Sequence[int]) -> Noted:
         """One base dimension as several."""
