@@ -83,6 +83,16 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     exec(compile("\n".join(programs), "README.md", "exec"), {})
 
 
+@pytest.mark.parametrize(
+    ("text", "house"),
+    [("docs/architecture.md", r"^\| (`.+?) \|"), ("CONTRIBUTING.md", r"^ ([a-z]+(?: · [a-z]+)*)  ")],
+)
+def test_each_module_has_its_place_in_the_house(text, house):
+    named = set(re.findall(r"\w+", " ".join(re.findall(house, (ROOT / text).read_text(), re.MULTILINE))))
+    modules = {path.stem for path in (ROOT / "src" / "mirada").iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert named == modules - {"__init__", "__main__", "__pycache__"}
+
+
 def test_every_file_that_a_text_links_to_is_there():
     for path in ROOT.glob("*.md"):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", path.read_text()):
