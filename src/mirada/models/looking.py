@@ -13,14 +13,12 @@ from mirada.interventions import Edit
 from mirada.models import running
 from mirada.models.inputs import Prepared, prepare
 from mirada.models.opening import OpenModel, open_model, with_readers
-from mirada.models.playground import NAME, Beginning, Playground, Ran, called
+from mirada.models.playground import NAME, Beginning, Playground, Ran, called, shown_of
 from mirada.models.predictions import Prediction, predictions, scores
 from mirada.models.running import Keep
-from mirada.models.scenes import scene_of
 from mirada.models.sides import sides
 from mirada.models.strongest import Head, measured, short, strongest
 from mirada.viewer import View
-from mirada.viewer.compare import joined
 from mirada.viewer.queries import Answers
 
 DECODED = 20
@@ -37,20 +35,15 @@ class ModelView(View):
         notes: Sequence[str] = (),
         **watched: Any,
     ) -> None:
-        prepared, records, output = beginning.prepared, beginning.records, beginning.output
-        shown = scene_of(records, prepared, title=opened.title, notes=tuple(notes))
-        if beginning.beside is not None:
-            beside, name = beginning.beside, called(beginning.text)
-            other = scene_of(beside.records, beside.prepared, title=opened.title)
-            shown = joined({beside.name if beside.name != name else "compared": other, name: shown})
-        super().__init__(shown)
+        now = beginning.ran
+        super().__init__(shown_of(now, beginning.beside, title=opened.title, notes=tuple(notes)))
         self._live = Playground(opened, beginning, self.scene, **watched)
         self.trials = {NAME: self._live.trial()}
         self.opened = opened
-        self.prepared = prepared
-        self.records = records
+        self.prepared = now.prepared
+        self.records = now.records
         """Every attention call, as `mirada.watch` records it."""
-        self.predictions: list[Prediction] = predictions(opened, prepared, output)
+        self.predictions: list[Prediction] = predictions(opened, now.found)
         """The next token, the tokens behind masks, or the class, most probable first."""
         self.notes = tuple(notes)
 
@@ -131,16 +124,18 @@ def look(
             notes.append(
                 f"Too long to keep whole ({size:.1f} GiB): a map of 64 × 64 parts of each head (or keep='inputs')."
             )
-    records, output = running.run(opened, prepared, keep=keep, layers=layers, heads=heads, edit=edit)
+
+    def ran(name: str, prepared: Prepared, text: str | None) -> Ran:
+        records, output = running.run(opened, prepared, keep=keep, layers=layers, heads=heads, edit=edit)
+        return Ran(name, prepared, records, scores(opened, prepared, output), text)
+
     text = inputs if isinstance(inputs, str) and prepared.text is not None and prepared.image is None else None
     edits = (edit,) if isinstance(edit, Edit) else tuple(edit)
     beside = None
     if compare is not None:
         other = _counterpart(opened, start, text, compare, chat)
-        other = running.extended(opened, other, count)
-        ran = running.run(opened, other, keep=keep, layers=layers, heads=heads, edit=edit)
-        beside = Ran(called(compare), other, ran[0], scores(opened, other, ran[1]), compare)
-    beginning = Beginning(start, prepared, records, output, text, chat, edits, beside)
+        beside = ran(called(compare), running.extended(opened, other, count), compare)
+    beginning = Beginning(start, ran(called(text), prepared, text), chat, edits, beside)
     return ModelView(opened, beginning, notes, layers=layers, heads=heads)
 
 

@@ -56,6 +56,7 @@ class Ran:
     found: dict[str, Tensor]
     """The logits of what is predicted."""
     text: str | None = None
+    """What stands in the text box; None: the input is no text, and stays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +65,7 @@ class Beginning:
 
     start: Prepared
     """The input, before anything was written after it."""
-    prepared: Prepared
-    records: Records
-    output: Any
-    text: str | None
-    """What stands in the text box; None: the input is no text, and stays."""
+    ran: Ran
     chat: bool
     edits: tuple[Edit, ...]
     """Hold for all that the page runs."""
@@ -78,8 +75,8 @@ class Beginning:
     @property
     def written(self) -> tuple[int, ...]:
         """The tokens that were written after the input."""
-        part = "text" if self.prepared.target is None else "target"
-        before, after = getattr(self.start, part), getattr(self.prepared, part)
+        part = "text" if self.ran.prepared.target is None else "target"
+        before, after = getattr(self.start, part), getattr(self.ran.prepared, part)
         return () if after is None else after.ids[len(before) :]
 
 
@@ -89,7 +86,7 @@ class Playground(Answers):
     def __init__(self, opened: OpenModel, beginning: Beginning, scene: Scene, **watched: Any) -> None:
         super().__init__(scene)
         self._opened, self._begun, self._watched = opened, beginning, watched
-        self._layers = [(record.name, record.nth, record.shape) for record in beginning.records]
+        self._layers = [(record.name, record.nth, record.shape) for record in beginning.ran.records]
         self._scenes: OrderedDict[int, Answers] = OrderedDict()
         self._model, self._book = Lock(), Lock()
         self._latest: OrderedDict[str, int] = OrderedDict()
@@ -98,14 +95,12 @@ class Playground(Answers):
 
     def trial(self) -> Trial:
         """What the page is offered."""
-        begun = self._begun
-        first = Request(begun.text, begun.chat, begun.written, (), (), 1.0, 6, "", 0)
-        found = {what: row.detach() for what, row in scores(self._opened, begun.prepared, begun.output).items()}
-        self._before = (_of_text(first), Ran("before", begun.prepared, begun.records, found))
-        other = begun.beside
+        begun, now, other = self._begun, self._begun.ran, self._begun.beside
+        first = Request(now.text, begun.chat, begun.written, (), (), 1.0, 6, "", 0)
+        self._before = (_of_text(first), now)
         shown = {
-            "first": self._answered(found, None if other is None else other.found, first),
-            "text": begun.text,
+            "first": self._answered(now.found, None if other is None else other.found, first),
+            "text": now.text,
             "chat": bool(getattr(self._opened.tokenizer, "chat_template", None)),
             "chatting": begun.chat,
             "written": list(begun.written),
@@ -180,18 +175,15 @@ class Playground(Answers):
 
     def _scene(self, now: Ran, other: Ran | None) -> tuple[Scene, str]:
         """What is shown: one text, or two to be compared; and why two can't be."""
-        shown = scene_of(now.records, now.prepared, title=self._opened.title)
-        if other is None:
-            return shown, ""
-        counts = [len(ran.prepared.text) for ran in (other, now) if ran.prepared.text is not None]
+        title = self._opened.title
+        counts = [len(ran.prepared.text) for ran in (other, now) if ran is not None and ran.prepared.text is not None]
         if len(set(counts)) > 1:
-            return shown, f"{counts[0]} and {counts[1]} tokens: maps are compared of texts of equal length."
+            says = f"{counts[0]} and {counts[1]} tokens: maps are compared of texts of equal length."
+            return shown_of(now, title=title), says
         try:
-            beside = scene_of(other.records, other.prepared, title=self._opened.title)
-            name = other.name if other.name != now.name else "kept text"
-            return joined({name: beside, now.name: shown}), ""
+            return shown_of(now, other, title=title), ""
         except ValueError as error:
-            return shown, str(error)
+            return shown_of(now, title=title), str(error)
 
     def _answered(self, found: dict[str, Tensor], before: dict[str, Tensor] | None, request: Request) -> dict[str, Any]:
         told = [self._told(what, row, before.get(what) if before else None, request) for what, row in found.items()]
@@ -251,7 +243,7 @@ class Playground(Answers):
 
     def _prepared(self, request: Request) -> Prepared:
         prepared = self._begun.start
-        if request.text is not None and self._begun.text is not None:
+        if request.text is not None and self._begun.ran.text is not None:
             prepared = prepare(self._opened, request.text, chat=request.chat)
         if request.written:
             self._check_written(request)
@@ -264,7 +256,8 @@ class Playground(Answers):
         return prepared
 
     def _check_written(self, request: Request) -> None:
-        known = self._opened.model.get_input_embeddings().num_embeddings  # pyright: ignore[reportCallIssue]
+        model: Any = self._opened.model  # of transformers
+        known = model.get_input_embeddings().num_embeddings
         unknown = [one for one in request.written if one >= known]
         if unknown:
             raise ValueError(f"written: there is no token {unknown[0]}")
@@ -329,6 +322,19 @@ def _of_tower(name: str, prepared: Prepared) -> bool:
     return (prepared.target is not None and "decoder" not in name) or (
         prepared.patches is not None and any(part in name for part in ("vision", "visual"))
     )
+
+
+def shown_of(now: Ran, other: Ran | None = None, *, title: str, notes: tuple[str, ...] = ()) -> Scene:
+    """The scene of one pass, or of two that are compared.
+
+    Raises:
+        ValueError: two whose layers have different shapes.
+    """
+    shown = scene_of(now.records, now.prepared, title=title, notes=notes)
+    if other is None:
+        return shown
+    name = other.name if other.name != now.name else "kept text"
+    return joined({name: scene_of(other.records, other.prepared, title=title), now.name: shown})
 
 
 def called(text: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from mirada.models.inputs import Prepared
 from mirada.models.opening import OpenModel
 
 CLASS = "class"
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,11 @@ class Prediction:
         return f"{self.what}: {', '.join(shares)}"
 
 
-def predictions(
-    opened: OpenModel, prepared: Prepared, output: Any, *, count: int = 5, temperature: float = 1.0
-) -> list[Prediction]:
-    """What the output of a forward pass predicts.
-
-    Args:
-        opened: the model.
-        prepared: what it was run on.
-        output: what came out.
-        count: how many tokens or classes of each.
-        temperature: logits are divided by it.
-    """
+def predictions(opened: OpenModel, logits: Mapping[str, Tensor]) -> list[Prediction]:
+    """The five most probable tokens or classes of each distribution; `logits` as of `scores`."""
     found = []
-    for what, row in scores(opened, prepared, output).items():
-        best = torch.softmax(row / temperature, -1).topk(min(count, len(row)))
+    for what, row in logits.items():
+        best = torch.softmax(row, -1).topk(min(_SHOWN, len(row)))
         ids = best.indices.tolist()
         found.append(Prediction(what, tuple(named(opened, what, ids)), tuple(best.values.tolist()), tuple(ids)))
     return found

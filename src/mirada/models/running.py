@@ -61,8 +61,9 @@ def extended(opened: OpenModel, prepared: Prepared, count: int) -> Prepared:
         raise ValueError(f"{opened.title}: can't generate")
     before = prepared.inputs["input_ids"].shape[1]
     ends = _ends(opened)
+    model: Any = opened.model  # of transformers
     with torch.no_grad():
-        whole = opened.model.generate(  # pyright: ignore[reportCallIssue] - a model of transformers
+        whole = model.generate(
             **prepared.inputs, max_new_tokens=count, do_sample=False, pad_token_id=min(ends, default=0)
         )
     return preparing.continued(opened, prepared, whole[0, before:].tolist())

@@ -35,8 +35,8 @@ def _layers(name: str, record: AttentionRecord, prepared: Prepared) -> Iterator[
     if not record.kept:
         weights: Any = record.answers["map"]
         assert isinstance(weights, Tensor)
-        labels = tuple(_ranges(size, bins) for size, bins in zip((queries, keys), weights.shape[-2:], strict=True))
-        yield from scene({name: weights}, labels=labels).layers  # pyright: ignore[reportArgumentType] - a pair
+        rows, columns = weights.shape[-2:]
+        yield from scene({name: weights}, labels=(_ranges(queries, rows), _ranges(keys, columns))).layers
         return
     along = sides(record.name, queries, keys, prepared)
     for layer in scene({name: record}, labels=(along.queries, along.keys)).layers:
