@@ -325,7 +325,7 @@ def test_the_views_do_not_touch_each_other(page):
     first, second = page.locator(".room").nth(3), page.locator(".room").nth(2)
     before = second.locator(".readout").text_content()
     first.locator(".plate").click(position={"x": 5, "y": 5})
-    first.get_by_text("row 1, column 1 looks most at").wait_for()
+    first.get_by_text("row 1, column 1 attends most to").wait_for()
     assert second.locator(".readout").text_content() == before
     first.get_by_role("tab", name="Map").click()
     page.keyboard.press("t")

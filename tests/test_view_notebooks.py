@@ -107,7 +107,7 @@ def both_answer_for_themselves(page):
         query = 4 - number
         view.locator(".token").nth(query).hover()
         view.get_by_text(f"query {query}").wait_for()
-        view.get_by_text("is looked at by").wait_for()
+        view.get_by_text("is attended to by").wait_for()
         mean = weights.mean(0)
         best = int(mean[query].argmax())
         first = view.locator(".details li").first

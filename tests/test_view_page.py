@@ -303,7 +303,7 @@ def test_source_and_target_stand_in_two_columns(open_page):
     page = open_page(mirada.view(weights, labels=(["un", "deux", "trois"], ["one", "two", "three", "four"])))
     tab(page, "Tokens")
     page.locator(".column").nth(1).locator(".token").nth(2).hover()
-    page.get_by_text("is looked at by").wait_for()
+    page.get_by_text("is attended to by").wait_for()
     best = int(weights[0, :, 2].argmax())
     assert page.locator(".details .listed").first.text_content() == ["un", "deux", "trois"][best]
 
@@ -346,7 +346,7 @@ def test_an_image_shows_where_a_patch_looks(open_page):
     mean = records[0].to_dense().mean(0)[4]
     best = int(mean.argmax())
     where = "class" if best == 0 else f"row {(best - 1) // 4 + 1}, column {(best - 1) % 4 + 1}"
-    page.get_by_text(f"row 1, column 4 looks most at {where} (").wait_for()
+    page.get_by_text(f"row 1, column 4 attends most to {where} (").wait_for()
     page.get_by_label("Show").select_option("rollout")
     rolled = torch.eye(17)[4]
     for layer in reversed(records):
@@ -436,7 +436,7 @@ def test_long_tokens_are_cut_between_characters(open_page):
     words = ["x" * length + "\U0001f680" * 200 for length in (59, 79, 199)]
     page = open_page(mirada.view(torch.softmax(torch.randn(1, 3, 3), -1), labels=words))
     tab(page, "Tokens")
-    page.get_by_text("is looked at by").wait_for()
+    page.get_by_text("is attended to by").wait_for()
     assert page.evaluate(f"{ROOT}.querySelector('.stage').textContent.isWellFormed()")
 
 

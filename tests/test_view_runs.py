@@ -145,19 +145,19 @@ def test_a_drawn_digit_is_named_and_looked_into(runs):
     said = tried.answer({"pixels": image.flatten().tolist(), "query": 6})
     with torch.no_grad():
         torch.testing.assert_close(torch.tensor(said["probabilities"]), run.model(image[None]).softmax(-1)[0])
-    torch.testing.assert_close(torch.tensor(said["looks"]), weights_of(run, 5)[-1].mean(0)[6])
+    torch.testing.assert_close(torch.tensor(said["weights"]), weights_of(run, 5)[-1].mean(0)[6])
 
 
 def test_a_pixel_looks_as_it_does_in_the_model(runs):
     run = runs("pixels")
     image = run.data.images.test_images[2]
     said = run.exhibit().trials["try"].answer({"pixels": image.flatten().tolist(), "query": 11})
-    torch.testing.assert_close(torch.tensor(said["looks"]), weights_of(run, 2)[0][0, 11])
+    torch.testing.assert_close(torch.tensor(said["weights"]), weights_of(run, 2)[0][0, 11])
 
 
 def test_an_mlp_can_be_drawn_for_too(runs):
     tried = patches.sheet(runs("mlp"))
-    assert tried.answer({"pixels": tried.about["example"]})["looks"] is None
+    assert tried.answer({"pixels": tried.about["example"]})["weights"] is None
 
 
 def test_ten_digits_are_judged(runs):

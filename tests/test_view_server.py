@@ -334,7 +334,7 @@ def test_the_live_page_shows_the_models_numbers(browser, served):
     assert abs(weight - float(matrix().to_dense()[0, 7, 0])) < 1e-6
     page.get_by_role("tab", name="Tokens").click()
     page.locator(".token").nth(12).hover()
-    page.get_by_text("is looked at by").wait_for()
+    page.get_by_text("is attended to by").wait_for()
     best = int(matrix().to_dense().mean(0)[12].argmax())
     first = f"{ROOT}.querySelector('.details .listed').textContent"
     page.wait_for_function(f"() => {ROOT}.querySelector('.pointed').textContent.includes('query 12')")

@@ -94,7 +94,7 @@ def test_tokens_list_the_chosen_heads_and_layers(open_page, serve_page, host, ho
     one = wanted(records, how, (0, 2), (0, 1))[8]
     page.locator(".details").get_by_text("of 4 heads in 2 layers").wait_for()
     page.get_by_text("a stripe a layer").wait_for()
-    mean = ask(page, "() => [...eye.made.tokens.looks.mean]")
+    mean = ask(page, "() => [...eye.made.tokens.attended.mean]")
     np.testing.assert_allclose(mean, one, atol=1e-6)
 
 

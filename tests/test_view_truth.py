@@ -190,7 +190,7 @@ def test_patches_among_words_lie_where_first_says(open_page, first):  # noqa: F8
     weights[..., first + 6] = 1.0
     page = open_page(mirada.view(weights, image=torch.rand(3, 16, 16), patch=4, first=first))
     tab(page, "Image")
-    page.get_by_text("looks most at row 2, column 3 (100 %)").wait_for()
+    page.get_by_text("attends most to row 2, column 3 (100 %)").wait_for()
 
 
 ASKED = """async () => {
@@ -207,7 +207,7 @@ ASKED = """async () => {
 def test_a_rollout_that_fails_leaves_no_other_picture_under_its_name(open_page):  # noqa: F811
     page = open_page(mirada.view(torch.softmax(torch.randn(3, 2, 16, 16), -1).unbind(), image=torch.rand(3, 16, 16)))
     tab(page, "Image")
-    page.get_by_text("looks most at").wait_for()
+    page.get_by_text("attends most to").wait_for()
     assert ask(page, ASKED) == [1, "no answer"]
     paint = "() => eye.made.image.overlay.getContext('2d').getImageData(3, 3, 1, 1).data[3]"
     assert ask(page, paint) == 0
@@ -217,7 +217,7 @@ def test_a_list_says_nothing_but_its_words(open_page):  # noqa: F811
     page = open_page(text_view()[0])
     tab(page, "Tokens")
     page.locator(".token").nth(8).hover()
-    page.get_by_text("is looked at by").wait_for()
+    page.get_by_text("is attended to by").wait_for()
     assert "null" not in page.locator(".details").text_content()
 
 

@@ -23,7 +23,7 @@ class Trial:
     ===========  ======================================  ====================================================
     kind         the page sends                          and gets
     ===========  ======================================  ====================================================
-    ``draw``     ``pixels`` (H·W) 0 … 255, ``query``     ``probabilities``, ``looks`` (P) of that patch or null
+    ``draw``     ``pixels`` (H·W) 0 … 255, ``query``     ``probabilities``, ``weights`` (P) of that patch or null
     ``digits``   ``digits``, a string                    ``probability``, ``weights``
     ``corners``  ``points``, two of [x, y]               ``finished``: one {name, points, weights} a model
     ``matrix``   ``matrix``, ``mask``, ``scale``         ``scores``, ``masked``, ``weights``, ``context``
@@ -68,10 +68,10 @@ def drawing(
     def answer(given: Mapping[str, Any]) -> Mapping[str, Any]:
         pixels = numbers(given, "pixels", (height * width,), 0, 255)
         image = pixels.round().to(torch.uint8).view(1, height, width)
-        found: dict[str, Any] = {"probabilities": probabilities(image).tolist(), "looks": None}
+        found: dict[str, Any] = {"probabilities": probabilities(image).tolist(), "weights": None}
         if attended is not None and grid is not None:
             query = int(numbers(given, "query", (), 0, math.prod(grid) - 1))
-            found["looks"] = attended(image, query).tolist()
+            found["weights"] = attended(image, query).tolist()
         return found
 
     about = {
@@ -133,7 +133,7 @@ _LARGEST = 1e6  # of what may be typed into a matrix
 
 
 def matrix(attend: Callable[[Tensor, Tensor, float], Mapping[str, Tensor]], *, example: Tensor) -> Trial:
-    """Edit the numbers that attend to each other, and who may attend to whom.
+    """Edit the numbers that attend to each other, and which query may attend to which key.
 
     Args:
         attend: from numbers (L, E), a mask (L, L), True = may attend, and a scale to "scores", "masked", "weights" and

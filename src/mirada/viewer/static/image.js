@@ -1,4 +1,4 @@
-// View 4: the picture with its patches. A patch shows where it looks.
+// View 4: the picture with its patches. A patch shows what it attends to.
 import { NOT_FINITE, css, scaleWords } from "./colour.js";
 import { choice, clamp, el, number, percent } from "./dom.js";
 import { hatching } from "./hatch.js";
@@ -36,7 +36,7 @@ class ImageView {
         role: "application",
         aria: { label: "Image: arrow keys go from patch to patch", roledescription: "image of patches" },
       },
-      el("img", { src: uri, alt: "the image that the model has looked at", draggable: false }),
+      el("img", { src: uri, alt: "the model's input image", draggable: false }),
       (this.overlay = el("canvas", { aria: { hidden: "true" } })),
     );
     this.plate.style.aspectRatio = `${size[1]} / ${size[0]}`;
@@ -149,7 +149,6 @@ class ImageView {
   point(query) {
     if (!this.square && query >= this.layer.about.queries) return;
     this.eye.state.set({ query });
-    this.look();
   }
 
   async look() {
@@ -159,7 +158,7 @@ class ImageView {
     if (!this.fits(layer)) {
       this.clear(
         this.eye.about.image.first === null
-          ? "Some of the image's patches are merged or left out: read single tokens, all of them, to see them."
+          ? "Some of the image's patches are merged or left out: read all tokens, each for itself, to show them."
           : `${layer.about.name} has ${layer.about.keys} keys, which are not this image's patches.`,
       );
       this.small.replaceChildren();
@@ -293,7 +292,7 @@ class ImageView {
     const from = this.square ? place(query) : this.eye.words(this.layer.about.query_words)[query];
     const [least, most] = reach(this.ofPatches(weights));
     const small = this.small.hidden ? "" : ` Small pictures: from 0 to ${number(largest, 4)}.`;
-    this.words.textContent = `${from} looks most at ${order.map((n) => `${place(n)} (${percent(weights[n])})`).join("; ")}. Colours run from ${number(least, 4)} to ${number(most, 4)}.${small}`;
+    this.words.textContent = `${from} attends most to ${order.map((n) => `${place(n)} (${percent(weights[n])})`).join("; ")}. Colours run from ${number(least, 4)} to ${number(most, 4)}.${small}`;
   }
 
   update(changed) {
@@ -307,7 +306,7 @@ function named(words, n) {
   return words[n] === String(n) ? `token ${n}` : words[n];
 }
 
-/** The least and the largest weight, so that they differ: heads that look almost evenly still show what they prefer. */
+/** The least and the largest weight, so that they differ: heads that attend almost evenly still show what they prefer. */
 function reach(weights) {
   const finite = weights.filter(Number.isFinite);
   const [least, most] = finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1];

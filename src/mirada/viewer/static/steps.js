@@ -7,11 +7,11 @@ const PAGE = 8; // keys at a time
 const SHOWN = 12; // features whose numbers are written out
 
 const STEPS = [
-  ["q and k", "one vector asks, the others offer themselves"],
+  ["q and k", "one query, and the keys it is compared with"],
   ["q × k", "feature by feature"],
   ["sum", "s = Σₑ qₑ kₑ"],
   ["scale", "s × scale"],
-  ["mask", "−∞ where the query may not look"],
+  ["mask", "−∞ where the query may not attend"],
   ["softmax", "w = exp(s − m) / Σ exp(s − m), m the largest s"],
   ["weights · V", "context = Σ w v"],
 ];
@@ -276,8 +276,8 @@ class StepsView {
     const formula = biased
       ? "a number is added to each scaled score"
       : hidden
-        ? `${hidden} of these ${keys.length} keys may not be seen`
-        : "every one of these keys may be seen";
+        ? `${hidden} of these ${keys.length} keys are hidden by the mask`
+        : "the mask hides none of these keys";
     return this.section(
       4,
       formula,
@@ -292,7 +292,7 @@ class StepsView {
     const most = visible ? visible.masked + Math.log(strongest / visible.weight) : 0;
     const formula = visible
       ? `exp(${number(visible.masked, 4)} − m) / ${number(1 / strongest, 4)} = ${number(visible.weight, 6)} for key ${visible.j}; m = ${number(most, 4)}, the largest score, is subtracted so that no exp overflows; the sum of exp(s − m) runs over all ${seen.row.length} keys`
-      : "these keys get nothing";
+      : "these keys get no weight";
     return this.section(
       5,
       formula,

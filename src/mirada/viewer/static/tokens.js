@@ -1,4 +1,4 @@
-// View 3: the text itself. A token shows where it looks, and who looks at it.
+// View 3: the text itself. A token shows what it attends to, and what attends to it.
 import { NOT_FINITE, css, headColour } from "./colour.js";
 import { choice, clamp, el, framed, fromRightToLeft, percent, sharpen, wordOf } from "./dom.js";
 import { hatching, hiddenSwatch } from "./hatch.js";
@@ -32,7 +32,7 @@ class TokensView {
     this.details = el("div", {
       class: "details",
       role: "group",
-      aria: { label: "Where the token looks, and who looks at it" },
+      aria: { label: "What the token attends to, and what attends to it" },
     });
     this.formChoice = choice(
       "Form",
@@ -118,7 +118,7 @@ class TokensView {
     this.flow.replaceChildren(
       ...(this.form === "text"
         ? this.queries
-        : [column("queries look", this.queries), column("keys are looked at", this.keys)]),
+        : [column("queries attend", this.queries), column("keys are attended to", this.keys)]),
     );
     this.locked = null;
     this.measure();
@@ -248,15 +248,15 @@ class TokensView {
     const parts = this.parts();
     const order = (this.order = {});
     const still = () => this.order === order && this.layer === layer;
-    const looksFrom = pointed.side === "query" ? pointed.at : null;
-    const seenAt = this.form === "text" ? pointed.at : pointed.side === "key" ? pointed.at : null;
+    const query = pointed.side === "query" ? pointed.at : null;
+    const key = this.form === "text" ? pointed.at : pointed.side === "key" ? pointed.at : null;
     try {
-      const rows = looksFrom === null ? null : await Promise.all(parts.map(({ head }) => head.row(looksFrom)));
+      const rows = query === null ? null : await Promise.all(parts.map(({ head }) => head.row(query)));
       if (!still()) return;
       if (rows?.includes(null)) return this.without();
       this.show(parts, rows, null);
-      if (seenAt === null) return;
-      const columns = await Promise.all(parts.map(({ head }) => head.column(seenAt)));
+      if (key === null) return;
+      const columns = await Promise.all(parts.map(({ head }) => head.column(key)));
       if (still()) this.show(parts, rows, columns);
     } catch (error) {
       if (error.name !== "AbortError") this.eye.say(error.message);
@@ -267,7 +267,7 @@ class TokensView {
     this.details.replaceChildren(
       el("p", {
         class: "soft",
-        text: `This page's detail ends at ${this.layer.about.cell} tokens a cell: it has no single weights. Save it with a larger budget, or look at it live.`,
+        text: `This page's detail ends at ${this.layer.about.cell} tokens a cell: it has no single weights. Save it with a larger budget, or serve it live.`,
       }),
     );
   }
@@ -307,12 +307,12 @@ class TokensView {
       most: this.most,
       least: this.least,
     };
-    this.looks = rows && strongest(rows, colours, this.shade(colours), limits);
-    this.lookers = columns && strongest(columns, colours, this.shade(colours), limits);
+    this.attended = rows && strongest(rows, colours, this.shade(colours), limits);
+    this.attending = columns && strongest(columns, colours, this.shade(colours), limits);
     this.drawLegend(parts);
     this.list();
     this.paint();
-    this.spanOf(this.pointed)?.setAttribute("data-shown", this.looks ? "looks" : "seen");
+    this.spanOf(this.pointed)?.setAttribute("data-shown", this.attended ? "query" : "key");
   }
 
   /** One head shades in its own colour. Several shade in one colour of none of them, and each has a stripe. */
@@ -337,7 +337,7 @@ class TokensView {
     const ticks = [0, 0.5, 1].map((weight) => [weight, percent(weight)]);
     this.legend.replaceChildren(
       ...legend(shade, ticks, says),
-      [this.looks, this.lookers].some((found) => found?.mean.some(isHidden)) ? hiddenSwatch() : "",
+      [this.attended, this.attending].some((found) => found?.mean.some(isHidden)) ? hiddenSwatch() : "",
     );
   }
 
@@ -389,8 +389,8 @@ class TokensView {
         }),
       ),
       el("p", { class: "soft", text: of }),
-      ...(part("looks at", this.looks, this.form === "text" ? "query" : "key", asked) ?? []),
-      ...(part("is looked at by", this.lookers, "query", asking) ?? []),
+      ...(part("attends to", this.attended, this.form === "text" ? "query" : "key", asked) ?? []),
+      ...(part("is attended to by", this.attending, "query", asking) ?? []),
     );
     if (focused) this.scroller.focus({ preventScroll: true }); // what had the focus is gone
   }
@@ -403,7 +403,7 @@ class TokensView {
     context.clearRect(0, 0, width, height);
     context.translate(0, -this.scroller.scrollTop);
     this.paintShades(context);
-    this.paintLookers(context);
+    this.paintAttending(context);
     const here = this.pointed && (this.pointed.side === "query" ? this.queryBoxes : this.keyBoxes)[this.pointed.at];
     if (here) this.paintLines(context, here);
   }
@@ -413,31 +413,31 @@ class TokensView {
     boxes.forEach((box, at) => box.y < bottom && box.y + box.height > top && visit(box, at));
   }
 
-  /** What is looked at, in the colours of the heads that look. */
+  /** The keys that the token attends to, in the colours of the heads. */
   paintShades(context) {
-    if (!this.looks) return;
+    if (!this.attended) return;
     this.visible(this.keyBoxes, (box, at) => {
-      if (isHidden(this.looks.mean[at])) {
+      if (isHidden(this.attended.mean[at])) {
         context.fillStyle = hatching(context, this.eye.dark());
         context.fillRect(box.x, box.y, box.width, box.height);
         return;
       }
-      if (this.looks.mean[at] < this.least) return;
-      const finite = Number.isFinite(this.looks.mean[at]);
-      const share = finite ? Math.sqrt(this.looks.mean[at]) : 1;
+      if (this.attended.mean[at] < this.least) return;
+      const finite = Number.isFinite(this.attended.mean[at]);
+      const share = finite ? Math.sqrt(this.attended.mean[at]) : 1;
       if (share >= FAINTEST) {
-        context.fillStyle = finite ? css(this.looks.colour, DEEPEST * share) : css(NOT_FINITE, DEEPEST);
+        context.fillStyle = finite ? css(this.attended.colour, DEEPEST * share) : css(NOT_FINITE, DEEPEST);
         context.beginPath();
         context.roundRect(box.x, box.y, box.width, box.height, 4);
         context.fill();
       }
-      if (this.looks.parts.length > 1) this.paintStripes(context, box, at);
+      if (this.attended.parts.length > 1) this.paintStripes(context, box, at);
     });
   }
 
   /** A stripe for every head, as opaque as its weight is large. */
   paintStripes(context, box, at) {
-    const { parts, colours } = this.looks;
+    const { parts, colours } = this.attended;
     const width = box.width / parts.length;
     parts.forEach((part, n) => {
       const share = Math.sqrt(part[at]);
@@ -447,17 +447,17 @@ class TokensView {
     });
   }
 
-  /** Who looks here, underlined. */
-  paintLookers(context) {
-    if (!this.lookers?.most) return;
+  /** The queries that attend to the token, underlined. */
+  paintAttending(context) {
+    if (!this.attending?.most) return;
     const { warmBytes } = this.eye.ink();
     this.visible(this.queryBoxes, (box, at) => {
-      const share = Math.sqrt(this.lookers.mean[at]);
-      if (share < FAINTEST || this.lookers.mean[at] < this.least) return;
+      const share = Math.sqrt(this.attending.mean[at]);
+      if (share < FAINTEST || this.attending.mean[at] < this.least) return;
       context.fillStyle = css(warmBytes, 0.25 + 0.75 * share);
       context.fillRect(
         box.x,
-        box.y + box.height + (this.looks?.parts.length > 1 ? STRIPES : 0),
+        box.y + box.height + (this.attended?.parts.length > 1 ? STRIPES : 0),
         box.width,
         1 + 3 * share,
       );
@@ -467,10 +467,10 @@ class TokensView {
   paintLines(context, here) {
     const columns = this.form === "columns";
     const { warmBytes } = this.eye.ink();
-    for (const { at, weight, colour } of this.looks?.strongest ?? []) {
+    for (const { at, weight, colour } of this.attended?.strongest ?? []) {
       if (this.keyBoxes[at] !== here) oneLine(context, here, this.keyBoxes[at], colour, Math.sqrt(weight), columns, []);
     }
-    for (const { at, weight, colour } of this.lookers?.strongest ?? []) {
+    for (const { at, weight, colour } of this.attending?.strongest ?? []) {
       if (this.queryBoxes[at] !== here)
         oneLine(
           context,
