@@ -335,3 +335,48 @@ def test_the_page_follows_what_is_typed_written_and_switched_off(browser, views)
     foreseen = ("ERR_CONNECTION_REFUSED", "410 (Gone)")
     assert [text for text in complaints if not any(words in text for words in foreseen)] == []
     assert all(url.startswith((server.address, "data:")) for url in urls)
+
+
+@pytest.mark.browser
+def test_what_was_measured_of_another_text_is_not_shown(browser, views):
+    view = views("GPT-2", "the cat")
+    server = Server(view.answers(), trials=view.trials)
+    server.start()
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    held = []
+
+    def hold(route):  # answers about heads wait until the text is another one
+        if json.loads(route.request.post_data)["do"] == "run":
+            route.continue_()
+        else:
+            held.append(route)
+
+    def quiet():
+        page.wait_for_function(f"() => {ROOT}.querySelector('.playground .status').hidden")
+        page.wait_for_function(f"() => !{ROOT}.querySelector('.playground').hasAttribute('data-busy')")
+
+    try:
+        page.goto(server.address)
+        page.route("**/language", hold)
+        page.get_by_role("button", name="Importance").click()
+        page.locator(".prompt").press_sequentially(" sat")
+        page.get_by_text("3 × 3, live").wait_for()
+        held.pop().continue_()
+        quiet()
+        assert page.locator(".ranking li").count() == 0
+        page.get_by_role("button", name="Measure each").click()
+        page.get_by_text("measured 0 of").wait_for()
+        page.get_by_role("button", name="Write a token").click()
+        page.get_by_text("4 × 4, live").wait_for()
+        held.pop().continue_()
+        page.get_by_text("measuring was stopped").wait_for()
+        assert page.locator(".ranking li").count() == 0
+        page.unroute("**/language")
+        page.get_by_role("button", name="Importance").click()
+        page.locator(".ranking li").nth(7).wait_for()
+        page.get_by_role("button", name="Undo").click()  # the importance was of the text with one token more
+        page.get_by_text("3 × 3, live").wait_for()
+        page.locator(".ranking li").first.wait_for(state="detached")
+    finally:
+        page.close()
+        server.stop()

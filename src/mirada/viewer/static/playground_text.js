@@ -1,21 +1,9 @@
 // A language model's playground: a text is run as it is typed; heads and edges are switched off; tokens are written.
-import { scaleColour } from "./colour.js";
 import { button, el, number, percent, quoted, wordOf } from "./dom.js";
+import { EdgeSwitches } from "./edges.js";
+import { HeadSwitches } from "./head_switches.js";
 import { liveLayers } from "./live.js";
-import { tokensOf } from "./reading.js";
 
-const MEASURED = {
-  importance: {
-    words: "importance",
-    unit: (value) => number(value, 3),
-    says: "|gradient of the head's gate| for the first prediction's log-probability",
-  },
-  effect: {
-    words: "effect of ablating",
-    unit: (value) => `${number(value, 3)} nats`,
-    says: "fall of the first prediction's log-probability when the head is ablated",
-  },
-};
 const PAUSE = 60; // ms after the last key
 const NAME = "language";
 let tabs = 0;
@@ -30,9 +18,13 @@ class Playground {
     this.offered = about;
     this.written = about.written;
     this.pieces = [];
-    this.off = new Set();
-    this.cut = [];
-    this.values = null;
+    this.heads = new HeadSwitches(eye, about.heads, {
+      request: () => this.request(),
+      send: (more) => this.send(more),
+      switched: () => this.switched(),
+      says: (text, warning) => this.says(text, warning),
+    });
+    this.edges = new EdgeSwitches(eye, () => this.switched());
     this.turn = 0;
     this.busy = false;
     this.tab = `${Date.now()}-${tabs++}`;
@@ -69,23 +61,6 @@ class Playground {
     this.heat = el("span", { class: "figure", text: "1.0" });
     this.status = el("p", { class: "status soft", role: "status" });
     this.answers = el("div", { class: "answers" });
-    this.grid = el("div", {
-      class: "switches",
-      role: "group",
-      aria: { label: "Heads, a row a layer: click switches one off or on" },
-    });
-    this.effects = el(
-      "div",
-      { class: "group" },
-      button("Importance", () => this.importance(), {
-        title: "The gradient of each head's gate, by one backward pass",
-      }),
-      (this.measure = button("Measure each", () => this.effect(), {
-        title: "Each head is ablated in turn: by how much does the log-probability of the first answer fall?",
-      })),
-    );
-    this.ranking = el("ol", { class: "ranking" });
-    this.edges = el("div", { class: "edges" });
     const writes = generates
       ? el(
           "div",
@@ -108,7 +83,6 @@ class Playground {
         : button("Compare", () => this.keep(), {
             title: "Keep this text: maps and probabilities of the next one are shown beside its own",
           });
-    this.reset = button("All heads on", () => this.switchAll());
     return [
       el(
         "section",
@@ -125,13 +99,9 @@ class Playground {
         "section",
         { class: "playground-rest", tabIndex: 0, aria: { label: "Heads and edges" } },
         title("Heads"),
-        el("p", { class: "soft", text: "Click a head to ablate it; a row's number, the whole layer." }),
-        this.effects,
-        this.ranking,
-        this.grid,
-        el("div", { class: "group" }, this.reset),
+        ...this.heads.parts,
         title("Edges"),
-        this.edges,
+        this.edges.element,
       ),
     ];
   }
@@ -139,14 +109,13 @@ class Playground {
   // --- what is sent ---
 
   request(more) {
-    const off = [...this.off].map((one) => one.split(".").map(Number));
     const text = this.offered.text === null ? null : this.box.value;
     return {
       text,
       chat: this.chat.checked,
       written: this.written,
-      off,
-      cut: this.cut,
+      off: this.heads.pairs(),
+      cut: this.edges.cut,
       temperature: this.warmth(),
       top: Number(this.top.value) || 6,
       tab: this.tab,
@@ -159,8 +128,8 @@ class Playground {
     return Math.round(100 * 10 ** Number(this.temperature.value)) / 100;
   }
 
-  send(given) {
-    return this.eye.ask(NAME, given, { json: true, post: true });
+  send(more) {
+    return this.eye.ask(NAME, this.request(more), { json: true, post: true });
   }
 
   /** Runs the model; of what is typed meanwhile only the last is run. */
@@ -172,9 +141,9 @@ class Playground {
     while (this.wanted) {
       this.wanted = false;
       try {
-        this.show(await this.send(this.request({ do: "run", turn: ++this.turn })));
+        this.show(await this.send({ do: "run", turn: ++this.turn }));
       } catch (error) {
-        this.says(error instanceof TypeError ? "The server has ended: run mirada look again." : error.message, true);
+        this.says(error.message, true);
         this.answers.toggleAttribute("data-stale", true);
       }
     }
@@ -198,8 +167,7 @@ class Playground {
   typed() {
     this.written = [];
     this.pieces = [];
-    this.cut = [];
-    this.values = null;
+    this.edges.cut = [];
     this.changed();
   }
 
@@ -256,8 +224,8 @@ class Playground {
       : "This model predicts nothing by itself.";
     const rows = this.predictions.flatMap((one) => this.prediction(one));
     this.answers.replaceChildren(...(rows.length ? rows : [el("p", { class: "soft", text: nothing })]));
-    this.drawGrid();
-    this.drawEdges();
+    this.heads.draw();
+    this.edges.draw();
   }
 
   prediction({ what, labels, ids, probabilities, before }) {
@@ -305,7 +273,6 @@ class Playground {
 
   append(id) {
     this.written = [...this.written, id];
-    this.values = null;
     return this.run();
   }
 
@@ -317,167 +284,13 @@ class Playground {
   unwrite() {
     this.stopped = true;
     this.written = this.written.slice(0, -1);
-    this.cut = [];
+    this.edges.cut = [];
     this.run();
   }
 
-  // --- heads ---
-
-  drawGrid() {
-    const { heads } = this.offered;
-    const most = this.values ? Math.max(...this.values.flat().filter(Number.isFinite), 1e-12) : 1;
-    this.grid.style.setProperty("--heads", Math.max(...heads));
-    const dark = this.eye.dark();
-    this.grid.replaceChildren(
-      ...heads.flatMap((count, layer) => {
-        const name = this.eye.layers[layer]?.about.name ?? String(layer);
-        const row = button(name.length > 4 ? String(layer) : name, () => this.switchLayer(layer), {
-          class: "switch-layer",
-          title: `Layer ${name}: switch all of it`,
-        });
-        const cells = Array.from({ length: count }, (_, head) => {
-          const on = !this.off.has(`${layer}.${head}`);
-          const value = this.values?.[layer]?.[head];
-          const told = value === undefined ? "" : `, ${number(value, 3)}`;
-          const cell = button("", () => this.switchHead(layer, head), {
-            class: "switch",
-            title: `Head ${name}.${head}${told}`,
-            aria: { label: `head ${name}.${head}${told}`, pressed: String(on) },
-            data: `${layer}.${head}`,
-          });
-          if (on && value !== undefined) cell.style.backgroundColor = scaleColour(Math.max(0, value) / most, dark);
-          return cell;
-        });
-        return [row, ...cells, ...Array.from({ length: Math.max(...heads) - count }, () => el("span"))];
-      }),
-    );
-    this.reset.disabled = this.off.size === 0;
-    this.reset.textContent = this.off.size ? `All heads on (${this.off.size} off)` : "All heads on";
-    this.rank();
-  }
-
-  switchHead(layer, head) {
-    const name = `${layer}.${head}`;
-    if (!this.off.delete(name)) this.off.add(name);
-    this.eye.state.set({ layer, head });
-    this.switched();
-  }
-
-  switchLayer(layer) {
-    const names = Array.from({ length: this.offered.heads[layer] }, (_, head) => `${layer}.${head}`);
-    const all = names.every((name) => this.off.has(name));
-    for (const name of names) all ? this.off.delete(name) : this.off.add(name);
-    this.switched();
-  }
-
-  switchAll() {
-    this.off.clear();
-    this.switched();
-  }
-
+  /** Heads or edges were switched off or on. */
   switched() {
     this.stopped = true;
-    this.drawGrid();
     this.run();
-  }
-
-  async importance() {
-    this.says("one backward pass …");
-    try {
-      const { values } = await this.send(this.request({ do: "importance" }));
-      this.values = values;
-      this.told = "importance";
-      this.says("");
-    } catch (error) {
-      this.says(error.message, true);
-    }
-    this.drawGrid();
-  }
-
-  /** One layer after the other, until all are measured, the text changes or the page is left. */
-  async effect() {
-    const { heads } = this.offered;
-    this.values = heads.map(() => []);
-    this.told = "effect";
-    this.stopped = false;
-    for (
-      let layer = 0;
-      layer < heads.length && !this.stopped && this.element.isConnected && !document.hidden;
-      layer++
-    ) {
-      this.says(`measured ${layer} of ${heads.length} layers …`);
-      try {
-        this.values[layer] = (await this.send(this.request({ do: "effect", layer }))).values;
-      } catch (error) {
-        this.says(error.message, true);
-        return;
-      }
-      this.drawGrid();
-    }
-    this.says(this.stopped ? "measuring was stopped" : "");
-  }
-
-  rank() {
-    // The Heads view sorts by what has been measured.
-    const measured = this.values ? { [this.told]: { ...MEASURED[this.told], values: this.values } } : null;
-    if (measured || this.eye.state.get("measured")) this.eye.state.set({ measured });
-    const all = (this.values ?? []).flatMap((row, layer) => row.map((value, head) => ({ value, layer, head })));
-    const best = all.sort((a, b) => b.value - a.value).slice(0, 8);
-    this.ranking.hidden = best.length === 0;
-    this.ranking.title = MEASURED[this.told]?.says ?? "";
-    this.ranking.replaceChildren(
-      ...best.map(({ value, layer, head }) => {
-        const name = `${this.eye.layers[layer]?.about.name ?? layer}.${head}`;
-        return el(
-          "li",
-          {},
-          button(name, () => this.eye.state.set({ layer, head, view: "map" }), { title: "Show this head" }),
-          el("span", { class: "figure", text: number(value, 2) }),
-        );
-      }),
-    );
-  }
-
-  // --- edges ---
-
-  drawEdges() {
-    const layer = this.eye.layers[this.eye.state.get("layer")]?.about;
-    const words = (list) => this.eye.base.about.words[(layer.tokens ?? layer)[list]];
-    const pair = ([query, key]) =>
-      `${quoted(words("query_words")[query] ?? "", 16)} → ${quoted(words("key_words")[key] ?? "", 16)}`;
-    const here = (side) => tokensOf(layer, side, this.eye.state.get(side));
-    /** @returns {[number, number][]} of words: the edges of all their tokens */
-    const now = () => here("query").flatMap((query) => here("key").map((key) => [query, key]));
-    const add = button(
-      "",
-      () => {
-        this.cut = [...this.cut, ...now()];
-        this.run();
-      },
-      { class: "cut-now" },
-    );
-    const tell = () => {
-      add.textContent = now()
-        .map((edge, n) => `${n ? ", " : "Knock out "}${pair(edge)}`)
-        .join("");
-    };
-    tell();
-    this.unhear?.();
-    this.unhear = this.eye.state.on((changed) => (changed.has("query") || changed.has("key")) && tell());
-    const gone = this.cut.map((edge, n) =>
-      button(
-        `${pair(edge)} ×`,
-        () => {
-          this.cut = this.cut.filter((_, at) => at !== n);
-          this.run();
-        },
-        { class: "cut-edge", title: "Put this edge back" },
-      ),
-    );
-    this.edges.replaceChildren(
-      el("p", { class: "soft", text: "Choose a query and a key in Map or Tokens; the edge is cut in all layers." }),
-      add,
-      ...gone,
-    );
   }
 }
