@@ -15,6 +15,7 @@ import pytest
 import mirada
 from mirada import systems
 from mirada.cli import main
+from mirada.comparison import compare
 
 LINE = (Path(__file__).parent / "toys" / "line.py").read_text()
 TRAINED = [name for name in systems.names() if systems.trained(name)]
@@ -48,6 +49,8 @@ def test_the_lessons_keep_the_contract():
         ("(model: nn.Module, batch: Batch)", "(model: nn.Module)", r"measure\(model.*wanted .*measure\(model, batch\)"),
         ("def predict(", "def predicts(", r"predict is missing, wanted a function predict\(run, inputs\)"),
         ("def measure(", "def measures(", r"measure is missing, wanted a function measure\(model, batch\)"),
+        ("(run: Any, ax: Axes)", "(run: Any)", r"compared\(run.*wanted a function compared\(run, ax\)"),
+        ("def example(", "def examples(", r"example is missing, wanted a function example\(settings\)"),
         ("def exhibit(", "def exhibits(", r"exhibit is missing, wanted a function exhibit\(run, example\)"),
         ("class Settings(Recipe)", "class Settings", "Settings does not extend mirada.training.loop.Recipe"),
         ("class Settings(", "class Setting(", "Settings is missing, wanted a class with @dataclass"),
@@ -66,6 +69,15 @@ def test_a_system_that_breaks_the_contract_is_refused_by_name_and_field(written,
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [*systems.names()]
     assert "is refused" in lines[-1]
+
+
+def test_a_metric_of_ones_own_chooses_the_epoch_by_its_direction(written, tmp_path):
+    written("hits", LINE.replace('"accuracy"', '"hits"').replace('BEST = "loss"', 'BEST = "hits"'))
+    runs = [mirada.train("hits", out=tmp_path / f"run-{seed}", seed=seed, progress=False) for seed in (0, 1)]
+    for one, run in zip(compare(runs).runs, runs, strict=True):
+        hits = [line["hits"] for line in run.metrics if line["split"] == "validation"]
+        assert min(hits) < max(hits)
+        assert hits[one.best_epoch - 1] == max(hits)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -120,6 +132,13 @@ def environment(home):
 def test_it_is_found_by_its_file_alone(sixth):
     assert [line.split()[0] for line in command(sixth, "systems").splitlines()][-1] == "largest"
     assert "--width" in command(sixth, "train", "largest", "--help")
+
+
+def test_what_its_training_proposes_to_run_works(sixth):
+    said = command(sixth, "train", "largest", "--out", "other", "--epochs", "2", "--width", "4")
+    proposed = next(line for line in said.splitlines() if line.startswith("  mirada predict")).split("  ")[1]
+    assert command(sixth, *proposed.split()[1:]).startswith("the largest is about")
+    assert "width" in command(sixth, "plot", "run", "other")
 
 
 def test_it_is_trained_evaluated_and_predicts(sixth):

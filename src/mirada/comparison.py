@@ -13,6 +13,7 @@ from rich.table import Table
 from mirada import plots
 from mirada.experiment import Run
 from mirada.plots.style import CYCLE, INK, SMALL, TEXT, headline, quiet
+from mirada.systems import Comparable
 from mirada.training.settings import plain
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Comparison:
     @property
     def figure(self) -> Figure:
         """How the runs learned, what they reach, and, where the system has a picture for it, what they attend to."""
-        draw = getattr(self.runs[0].run.system, "compared", None)
+        system = self.runs[0].run.system
+        draw = system.compared if isinstance(system, Comparable) else None
         rows = -(-len(self.runs) // _ROW) if draw else 0
         height = max(2.6, 1.2 + 0.26 * len(self.runs))
         page = plots.figure(9.6, height + 2.0 * rows, f"{len(self.runs)} runs of {self.runs[0].run.name}")
@@ -90,7 +92,7 @@ class Comparison:
             epochs, values = [line["epoch"] for line in lines], [line[self.best] for line in lines]
             ax.plot(epochs, values, color=_colour(one.number), linestyle=_style(one.number), linewidth=1.6)
         quiet(ax)
-        if self.best != "accuracy":
+        if self.runs[0].run.system.METRICS[self.best] == "falls":
             ax.set_yscale("log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         ax.set_xlabel("epoch", fontsize=SMALL, color=INK)
@@ -141,12 +143,13 @@ def compare(runs: Sequence[Run]) -> Comparison:
     found = [run.evaluate() for run in runs]
     split = "test" if "test" in found[0] else "validation"
     best = runs[0].system.BEST
+    choose = max if runs[0].system.METRICS[best] == "rises" else min
     compared = []
     for number, (run, given, splits) in enumerate(zip(runs, settings, found, strict=True)):
         lines = [line for line in run.metrics if line["split"] == "validation"]
         if not lines:
             raise ValueError(f"{run.folder.path} has not ended its first epoch: go on with it (--resume)")
-        chosen = (max if best == "accuracy" else min)(lines, key=lambda line: line[best])
+        chosen = choose(lines, key=lambda line: line[best])
         differs = {name.replace("_", "-"): _typed(given[name]) for name in differing}
         label = ", ".join(f"{name} {value}" for name, value in differs.items()) or run.folder.path.name
         size = sum(parameter.numel() for parameter in run.model.parameters())

@@ -23,6 +23,7 @@ from mirada.viewer import Exhibit, picked
 from mirada.watching import watch
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from mirada.experiment import Run
@@ -148,7 +149,21 @@ def show(run: Run, numbers: Tensor, title: str) -> Figure:
     return page
 
 
+@torch.no_grad()
+def compared(run: Run, ax: Axes) -> str:
+    """Beside other runs: the weights of one test sequence."""
+    numbers = run.data["test"][:1]  # (1, 5, 1)
+    _, weights = run.model(numbers)  # (1, 5)
+    plots.heatmap(weights, ax=ax, values=[[f"{number:+.2f}" for number in numbers.flatten().tolist()]], limits=(0, 1))
+    return "One test sequence: the weight of each number"
+
+
 # --- prediction ---
+
+
+def example(settings: Settings) -> list[str]:
+    """Five numbers."""
+    return ["0.1", "-0.3", "0.9", "0", "0.5"]
 
 
 @torch.no_grad()

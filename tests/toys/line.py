@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -96,6 +97,15 @@ def pictures(run: Any) -> Iterator[tuple[str, Figure]]:
     figure = Figure(figsize=(2, 2))
     figure.subplots().plot([line["loss"] for line in run.metrics])
     yield "loss", figure
+
+
+def compared(run: Any, ax: Axes) -> str:
+    ax.plot([line["loss"] for line in run.metrics])
+    return "Loss"
+
+
+def example(settings: Settings) -> list[str]:
+    return ["0.5,-0.5"]
 
 
 def predict(run: Any, inputs: list[str]) -> tuple[str, Figure]:

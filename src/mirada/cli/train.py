@@ -35,11 +35,9 @@ def _command(name: str) -> Callable[..., Any]:
 def next_steps(run: experiment.Run) -> str:
     """Commands to go on with, each with what it shows."""
     folder = quote(str(run.folder.path))
-    asked = getattr(run.system, "example", None)
+    inputs = " ".join(run.system.example(run.settings))
     steps = [
-        (f"mirada predict {folder} {' '.join(asked(run.settings))}", "what it says, and what it attends to")
-        if asked
-        else None,
+        (f"mirada predict {folder} {inputs}", "what it says, and what it attends to"),
         (f"mirada evaluate {folder}", "the same figures again"),
         (f"mirada view {folder}", "its attention, in a live page"),
         (f"mirada plot {folder} OTHER …", "compared with other runs"),
@@ -47,9 +45,8 @@ def next_steps(run: experiment.Run) -> str:
     if run.settings.schedule == "constant":
         more = f"mirada train {run.name} --out {folder} --resume --epochs {2 * run.settings.epochs}"
         steps.append((more, "trained on"))
-    shown = [step for step in steps if step]
-    width = max(len(command) for command, _ in shown)
-    return "\n".join(f"  {command:{width}}  {what}" for command, what in shown)
+    width = max(len(command) for command, _ in steps)
+    return "\n".join(f"  {command:{width}}  {what}" for command, what in steps)
 
 
 def _refusal(error: ValueError) -> Callable[..., Any]:

@@ -7,11 +7,12 @@ from importlib import import_module
 from types import ModuleType
 from typing import cast
 
+from mirada.systems._contract import Comparable as Comparable
 from mirada.systems._contract import System as System
 from mirada.systems._contract import check, is_trained
 from mirada.training.settings import did_you_mean
 
-__all__ = ["System", "get", "names", "trained"]
+__all__ = ["Comparable", "System", "get", "names", "trained"]
 
 # The order in which the lessons build on each other; any other system follows by its name.
 _LESSONS = ("walkthrough", "counting", "pixels", "patches", "squares")

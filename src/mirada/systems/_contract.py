@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args, runtime_checkable
 
 from torch import nn
 
 from mirada.training.loop import Batch, Batches, Direction, Recipe, Splits, Sums
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from mirada.experiment import Run
@@ -67,12 +68,25 @@ class System(Protocol):
         """Names and figures of a run."""
         ...
 
+    def example(self, settings: Any, /) -> list[str]:
+        """Inputs that `predict` takes, shown after training."""
+        ...
+
     def predict(self, run: Run, inputs: list[str], /) -> tuple[str, Figure]:
         """What the model makes of some inputs, as a text and a figure."""
         ...
 
     def exhibit(self, run: Run, example: int, /) -> Exhibit:
         """The attention on one test example, for `mirada.view`; a third argument is a second run to show beside."""
+        ...
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """A system that also has a picture of its own for `mirada plot A B`."""
+
+    def compared(self, run: Run, ax: Axes, /) -> str:
+        """Draw a run into its axes, beside other runs; gives the caption of all of them."""
         ...
 
 
@@ -103,6 +117,8 @@ def _faults(module: ModuleType) -> Iterator[str]:
         return
     for name, wanted in _FUNCTIONS.items():
         yield from _of_function(name, getattr(module, name, None), list(inspect.signature(wanted).parameters)[1:])
+    if isinstance(module, Comparable):
+        yield from _of_function("compared", module.compared, ["run", "ax"])
     yield from _of_metrics(getattr(module, "METRICS", None), getattr(module, "BEST", None))
 
 
