@@ -12,7 +12,7 @@ from mirada import __version__
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # for a page's cells: what they train does not depend on the number of cores
 
 project, author = "mirada", "The mirada authors"
 copyright = author

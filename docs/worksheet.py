@@ -21,17 +21,22 @@ PADDING = masks.padding([4], 5)
 
 STYLE = """
 @page { size: A4; margin: 14mm; }
-body { font: 11pt/1.4 system-ui, sans-serif; max-width: 182mm; margin: 1rem auto; padding: 0 1rem; color: #000; background: #fff; }
-h1 { font-size: 18pt; margin: 0 0 0.2rem; } h2 { font-size: 12pt; margin: 1rem 0 0.2rem; break-after: avoid; }
+body { font: 11pt/1.4 system-ui, sans-serif; max-width: 182mm; margin: 1rem auto; padding: 0 1rem; }
+body { color: #000; background: #fff; }
+h1 { font-size: 18pt; margin: 0 0 0.2rem; }
+h2 { font-size: 12pt; margin: 1rem 0 0.2rem; break-after: avoid; }
 p { margin: 0.25rem 0; } .who { margin: 0.4rem 0 0.8rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 0.35rem 0; break-inside: avoid; }
-th, td { border: 1px solid #777; padding: 0.15rem 0.4rem; text-align: right; font-variant-numeric: tabular-nums; min-width: 2.6rem; height: 1.35rem; }
+th, td { border: 1px solid #777; padding: 0.15rem 0.4rem; min-width: 2.6rem; height: 1.35rem; }
+td { text-align: right; font-variant-numeric: tabular-nums; }
 th { white-space: nowrap; font-weight: 600; background: #f3f3f3; text-align: center; }
-td.open { background: #fffbe8; } td.answer { font-weight: 700; color: #004a75; } td.hidden { background: repeating-linear-gradient(45deg, #ddd 0 3px, #fff 3px 7px); }
+td.open { background: #fffbe8; }
+td.answer { font-weight: 700; color: #004a75; }
+td.hidden { background: repeating-linear-gradient(45deg, #ddd 0 3px, #fff 3px 7px); }
 .line { display: inline-block; border-bottom: 1px solid #000; min-width: 9rem; }
 @media print { td.open { background: #fff; } }
-"""  # noqa: E501
+"""
 
 
 def _table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
@@ -90,7 +95,8 @@ def page(*, answers: bool) -> str:
             for i, row in enumerate(padded.scores.tolist())
         ],
     )
-    context = padded.context[ROW, 0].item()
+    values, context = X[:4, 0].tolist(), padded.context[ROW, 0].item()  # feature 1 of what may be attended to
+    below = sum(value < context for value in values)
     may = ", ".join(str(n + 1) for n in range(ROW + 1))
     percents = _table(
         ["%", *keys],
@@ -121,8 +127,9 @@ def page(*, answers: bool) -> str:
 <p>Take e to the power of each score that is left, add up, divide.</p>
 {sheet.exponentials(padded.scores[ROW, :4], padded.weights[ROW, :4])}
 <h2>4 · Context, feature 1</h2>
-<p>Feature 1 of the values is 0.00, 0.10, 0.20, 0.30. Weighted mean: {sheet.line(f"{context:.3f}")}
-Between which two rows does it lie? {sheet.line("rows 2 and 3" if 0.1 < context < 0.2 else f"{context:.3f}")}</p>
+<p>Feature 1 of the values is {", ".join(f"{value:.2f}" for value in values)}.
+Weighted mean: {sheet.line(f"{context:.3f}")}
+Between which two rows does it lie? {sheet.line(f"rows {below} and {below + 1}")}</p>
 <h2>5 · Causal mask</h2>
 <p>Query {ROW + 1} may now attend only to itself and to those before: keys {sheet.line(may)}.
 Take the powers of step 3 and divide again.</p>

@@ -118,8 +118,12 @@ def bare(ax: Axes) -> None:
     ax.spines[:].set_visible(False)
 
 
-def quiet(ax: Axes) -> None:
-    """Keep two thin spines and a faint grid: the lines speak."""
+def quiet(ax: Axes, x: str = "", y: str = "") -> None:
+    """Keep two thin spines and a faint grid, and write what the axes count: the lines speak."""
+    if x:
+        ax.set_xlabel(x, fontsize=SMALL, color=INK)
+    if y:
+        ax.set_ylabel(y, fontsize=SMALL, color=INK)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(FAINT)
     ax.tick_params(labelsize=SMALL, colors=INK, color=FAINT)
