@@ -185,6 +185,8 @@ def weights(query, key, *, factor=5**-0.5, dim=-1):
         (lambda q, k: weights(q, k, factor=1), "the scale is missing"),
         (lambda q, k: weights(q, k, factor=1 / 5), "divided by E"),
         (lambda q, k: weights(q, k, factor=5**0.5), "multiplied by √E"),
+        (lambda q, k: weights(q, k, factor=q.shape[1] ** -0.5), "divided by √3: E is the last dimension"),
+        (lambda q, k: weights(q, k, factor=k.shape[1] ** -0.5), "divided by √4: E is the last dimension"),
         (lambda q, k: weights(q, k, dim=1), "over the queries"),
         (lambda q, k: weights(q, k, dim=0), "over the batch"),
         (lambda q, k: weights(q, k, factor=1, dim=1), "over the queries"),
@@ -314,6 +316,7 @@ def masked(scores, visible, fill=-torch.inf, dim=-1):
         (masked, "right: "),
         (lambda s, v: masked(s, v, -1e9), "right: "),
         (lambda s, v: masked(s, v, 1e9), "a number is not"),
+        (lambda s, v: torch.softmax(s * v, -1), "a score of 0 or −1e-9 hides nothing"),
         (lambda s, v: masked(s, ~v), "polarity"),
         (lambda s, v: masked(s, v) * 0 + torch.softmax(s, -1), "nothing is hidden"),
         (lambda s, v: torch.softmax(s, -1) * v, "before the softmax"),
@@ -330,6 +333,11 @@ def test_the_first_snippet(capsys, answer, hint):
         (lambda s: masked(s, torch.ones_like(s).tril().bool()), "right: "),
         (lambda s: masked(s, torch.ones_like(s).triu().bool()), "polarity"),
         (lambda s: torch.softmax(s, -1), "nothing is hidden"),
+        (lambda s: masked(s, torch.ones_like(s).tril(1).bool()), "the key just after it"),
+        (lambda s: torch.softmax(s.tril(), -1), "a score of 0 hides nothing"),
+        (lambda s: torch.softmax(s, -1).tril(), "before the softmax"),
+        (lambda s: masked(s, torch.ones_like(s).tril().bool(), dim=0), "over the queries"),
+        (lambda s: masked(s, torch.ones_like(s).tril(-2).bool()), "hold NaN: a row in which all is hidden"),
     ],
 )
 def test_the_third_snippet(capsys, answer, hint):

@@ -106,8 +106,7 @@ def _fill(fixed: Callable[[Tensor, Tensor], Tensor]) -> str:
     found = tensor("the weights", call(fixed, scores.clone(), visible.clone()))
     expect_shape("the weights", found, (4, 6), SHAPE_OF_WEIGHTS)
     slips = [
-        (_masked_softmax(scores, visible, -1e-9), "−1e-9 is as good as 0, and e⁰ is 1: fill with −∞"),
-        (_masked_softmax(scores, visible, 0.0), "a score of 0 hides nothing, as e⁰ is 1: fill with −∞"),
+        (_masked_softmax(scores, visible, 0.0), "a score of 0 or −1e-9 hides nothing, as e⁰ is 1: fill with −∞"),
         (torch.softmax(scores, -1), "nothing is hidden: where `visible` is False the weight must be 0"),
         (_masked_softmax(scores, ~visible), "the polarity is turned round: True in `visible` means may attend"),
         (torch.softmax(scores, -1) * visible, "hide before the softmax, not after it: each row must sum to 1"),
@@ -134,6 +133,13 @@ def _diagonal(fixed: Callable[[Tensor], Tensor]) -> str:
         (_masked_softmax(scores, ~visible), "the polarity is turned round: the past is hidden, and the future is not"),
         (_masked_softmax(scores, visible.T), "the polarity is turned round: the past is hidden, and the future is not"),
         (torch.softmax(scores, -1), "nothing is hidden: no query may attend to what comes after it"),
+        (_masked_softmax(scores, torch.ones(5, 5).tril(1).bool()), "each query still attends to the key just after it"),
+        (_masked_softmax(scores, visible, 0.0), "a score of 0 hides nothing, as e⁰ is 1: fill with −∞"),
+        (torch.softmax(scores, -1).tril(), "hide before the softmax, not after it: each row must sum to 1"),
+        (
+            torch.softmax(scores.masked_fill(~visible, -torch.inf), 0),
+            "the softmax runs over the queries: each row must sum to 1, dim=-1",
+        ),
     ]
     compare("the weights", found, _masked_softmax(scores, visible), slips)
     return "query 1 attends to itself alone, and each row sums to 1"
@@ -154,6 +160,10 @@ def _attention(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
         ),
         (torch.softmax(scores / WIDTH, -1), "the scores are divided by E: its square root is wanted"),
         (torch.softmax(scores * root, -1), "the scores are multiplied by √E: divide them"),
+        *(
+            (torch.softmax(scores / length**0.5, -1), f"divided by √{length}: E is the last dimension, shape[-1] = 5")
+            for length in scores.shape[1:]
+        ),
         (scores / root, "these are scores: the softmax over the keys is missing"),
         (scores, "these are scores: the scale and the softmax over the keys are missing"),
     ]
