@@ -13,9 +13,9 @@ from mirada.viewer.protocol import CONSTANTS
 PARTS = (
     "dom", "colour", "legend", "hatch", "names", "codec", "matrix", "source", "live", "grouped", "reading",
     "state", "mixed", "vector", "save", "table", "menu", "measures", "heat", "heads", "tiles", "sheet", "map",
-    "difference", "compare", "tokens", "image", "steps",
+    "difference", "compare", "strongest", "token_paint", "tokens", "image", "steps",
     "try_drawing", "try_digits", "try_corners", "try_matrix", "tryit", "head_switches", "edges", "playground_text",
-    "frame", "address", "hosts",
+    "precision", "frame", "address", "hosts",
 )  # fmt: skip
 
 _IMPORT = re.compile(r"^import [^;]*? from \"\./\w+\.js\";\n", re.MULTILINE)

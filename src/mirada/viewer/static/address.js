@@ -5,7 +5,7 @@ const STEPS = ["view", "layer", "head", "side", "reading", "together"]; // chang
 const PAUSE = 250; // ms: browsers refuse addresses that change too often
 
 /** The state as an address has it. */
-export function addressOf(eye) {
+function addressOf(eye) {
   const { state, about, layers } = eye;
   const value = (name) => state.get(name);
   const parts = [value("view"), ...["layer", "head", "query", "key"].map((name) => `${NUMBERS[name]}${value(name)}`)];

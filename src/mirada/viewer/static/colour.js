@@ -121,3 +121,28 @@ export function headColour(head, dark) {
 export function css([r, g, b], alpha = 1) {
   return alpha === 1 ? `rgb(${r} ${g} ${b})` : `rgb(${r} ${g} ${b} / ${alpha.toFixed(3)})`;
 }
+
+/** The frame's colours, for canvases and figures, which know no style sheets. */
+export function palette(dark) {
+  return dark
+    ? {
+        paper: "#10161b",
+        ink: "#e7eaec",
+        soft: "#a3b0b9",
+        line: "#2b363f",
+        accent: "#6cc0ee",
+        warm: "#ff9d5c",
+        warmBytes: [255, 157, 92],
+        accentBytes: [108, 192, 238],
+      }
+    : {
+        paper: "#fbfaf6",
+        ink: "#1d2a35",
+        soft: "#56636d",
+        line: "#d8d6cd",
+        accent: "#00629b",
+        warm: "#b34700",
+        warmBytes: [179, 71, 0],
+        accentBytes: [0, 98, 155],
+      };
+}

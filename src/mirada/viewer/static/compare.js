@@ -2,6 +2,7 @@
 import { DifferenceLayer } from "./difference.js";
 import { button, choice, el, number, percent, quoted } from "./dom.js";
 import { MapView } from "./map.js";
+import { isHidden } from "./matrix.js";
 import { drawLegend } from "./sheet.js";
 
 const MARGIN = { left: 84, top: 76, right: 14, bottom: 12 };
@@ -119,13 +120,17 @@ class CompareView {
       if (this.asked !== asked) return;
       const known = weights.every((weight) => weight !== null);
       this.readout.textContent = known
-        ? `${where}: ${weights.map((weight, n) => `${this.names[n]} ${number(weight, 6)} (${percent(weight)})`).join(", ")}, change ${signed(weights[1] - weights[0])}`
+        ? `${where}: ${weights.map((weight, n) => `${this.names[n]} ${inWords(weight)}`).join(", ")}, change ${signed(weights[1] - weights[0])}`
         : `${where}: this page's detail ends at ${before.head.about.cell} tokens a cell`;
       if (known) this.readout.dataset.weights = weights.join(" ");
     } catch (error) {
       if (error.name !== "AbortError" && this.asked === asked) this.readout.textContent = `${where}: ${error.message}`;
     }
   }
+}
+
+function inWords(weight) {
+  return isHidden(weight) ? "hidden by the mask" : `${number(weight, 6)} (${percent(weight)})`;
 }
 
 function signed(value) {

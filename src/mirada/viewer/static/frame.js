@@ -1,5 +1,5 @@
 // The frame around the views: which of them, which layer, which heads; the theme; saving pictures.
-import { css, headColour } from "./colour.js";
+import { css, headColour, palette } from "./colour.js";
 import { button, el } from "./dom.js";
 import { compareView } from "./compare.js";
 import { headsView } from "./heads.js";
@@ -8,8 +8,8 @@ import { mapView } from "./map.js";
 import { playgroundText } from "./playground_text.js";
 import { Measures } from "./measures.js";
 import { printed, saveMenu } from "./menu.js";
+import { precision } from "./precision.js";
 import { groupOf, read, readingBar, readingOf, tokenOf } from "./reading.js";
-import { formedAtOnce } from "./source.js";
 import { shortNames } from "./names.js";
 import { State, isolateHead, toggleHead } from "./state.js";
 import { GONE } from "./live.js";
@@ -152,25 +152,7 @@ class Eye {
 
   /** The frame's colours for canvases, which know no style sheets. */
   ink() {
-    return this.dark()
-      ? {
-          ink: "#e7eaec",
-          soft: "#a3b0b9",
-          line: "#2b363f",
-          accent: "#6cc0ee",
-          warm: "#ff9d5c",
-          warmBytes: [255, 157, 92],
-          accentBytes: [108, 192, 238],
-        }
-      : {
-          ink: "#1d2a35",
-          soft: "#56636d",
-          line: "#d8d6cd",
-          accent: "#00629b",
-          warm: "#b34700",
-          warmBytes: [179, 71, 0],
-          accentBytes: [0, 98, 155],
-        };
+    return palette(this.dark());
   }
 
   say(text) {
@@ -458,24 +440,4 @@ class Eye {
     );
     this.dialog.showModal();
   }
-}
-
-/** How true the numbers are, in words. */
-function precision({ kind, bits, error, cell, queries, keys, levels, query_width: width }) {
-  const size = `${queries.toLocaleString("en")} × ${keys.toLocaleString("en")}`;
-  const within = error > 0 ? `within 1/${Math.floor(1 / error).toLocaleString("en")} of each row's largest weight` : "";
-  if (kind === "live")
-    return `${size}, live: every number is computed by the model's side as it is asked for, in its own precision.`;
-  if (kind === "cells")
-    return `${size}: detail ends at ${cell} × ${cell} tokens a cell, ${within.replace("weight", "cell")}; single weights are not in this page.`;
-  const far = levels?.[0];
-  const between =
-    far > 2 * formedAtOnce(width)
-      ? ` Records from afar, cells of more than ${formedAtOnce(width)} tokens are drawn from cells of ${far}.`
-      : "";
-  if (kind === "weights")
-    return bits === 32 ? `${size} weights as they were given, in 32 bits.` : `${size} weights in 8 bits, ${within}.`;
-  if (bits === 32)
-    return `${size}: weights are formed here from the model's own queries and keys, in 32 bits.${between}`;
-  return `${size}: weights are formed here from the model's queries and keys in ${bits} bits, ${within}.${between}`;
 }

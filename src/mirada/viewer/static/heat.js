@@ -40,7 +40,7 @@ export class HeatTable {
     for (const cell of cells) cell.element.cell = cell;
     this.cells.push(cells);
     const name = el("th", { scope: "row", class: "heat-name", text: this.eye.short[l], title: layer.about.name });
-    const rest = Array.from({ length: this.columns - cells.length }, () => el("td", { class: "heat-none" }));
+    const rest = Array.from({ length: this.columns - cells.length }, () => el("td"));
     return el("tr", {}, name, ...cells.map((cell) => cell.element), ...rest);
   }
 

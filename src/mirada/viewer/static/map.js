@@ -431,9 +431,8 @@ export class MapView {
   paintLevel(context, cell, wanted, look) {
     const { queries, keys } = this.head.about;
     for (const [r, c] of covering(this.window(), cell, queries, keys)) {
-      const key = `${this.head.layer.number}:${this.head.index}:${cell}:${r}:${c}`;
       // What lies between is drawn where it is there already; only what is wanted is asked for.
-      const tile = wanted ? this.tiles.find(this.head, cell, r, c) : this.tiles.kept.map.get(key);
+      const tile = wanted ? this.tiles.find(this.head, cell, r, c) : this.tiles.known(this.head, cell, r, c);
       if (tile) this.paintTile(context, tile, look);
     }
   }

@@ -62,9 +62,8 @@ export function saveMenu(eye) {
 
 function drawn(eye) {
   eye.made[eye.current].whole?.();
-  const dark = eye.dark();
-  const look = { background: dark ? "#10161b" : "#fbfaf6", ink: dark ? "#e7eaec" : "#1d2a35" };
-  return figure(eye.stage, { title: titleOf(eye), ...look });
+  const { paper, ink } = eye.ink();
+  return figure(eye.stage, { title: titleOf(eye), background: paper, ink });
 }
 
 async function picture(eye, kind) {
@@ -93,7 +92,7 @@ function fileName(eye) {
 }
 
 /** What a figure is of: title, layer, head, query, as far as they matter to the view. */
-export function titleOf(eye) {
+function titleOf(eye) {
   const { state, about } = eye;
   const view = state.get("view");
   const layer = eye.layers[state.get("layer")].about;

@@ -254,7 +254,7 @@ class Playground {
     });
     return [
       el("p", {
-        class: "soft answers-title",
+        class: "soft",
         text: before
           ? `${what}: ${this.kept ? `${quoted(this.kept.text, 12)} → this text` : "before → with what is switched off"}`
           : what,

@@ -201,7 +201,7 @@ function signedLegend(ticks, unit, log, dark) {
 }
 
 /** What the colour on no scale stands for. */
-export function notFinite() {
+function notFinite() {
   const swatch = el("span", { class: "swatch" });
   swatch.style.backgroundColor = css(NOT_FINITE);
   return el("span", { class: "soft nan-swatch" }, swatch, "not finite");

@@ -224,7 +224,7 @@ class StepsView {
         el("span", { class: "soft", text: ` ${says}` }),
       ),
       formula && el("p", { class: "formula", text: formula }),
-      el("div", { class: "step-rows" }, ...rows),
+      el("div", {}, ...rows),
     );
   }
 

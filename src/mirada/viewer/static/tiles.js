@@ -11,6 +11,10 @@ export function shareOf(mode, keys, largest) {
   return (value, width) => value / width / largest;
 }
 
+function keyOf({ head, cell, r, c }) {
+  return `${head.layer.number}:${head.index}:${cell}:${r}:${c}`;
+}
+
 export class Tiles {
   constructor(onload, onerror) {
     this.kept = new Kept(160);
@@ -22,8 +26,12 @@ export class Tiles {
 
   /** The tile, where it is there; else it is asked for. */
   find(head, cell, r, c) {
-    const key = `${head.layer.number}:${head.index}:${cell}:${r}:${c}`;
-    return this.kept.get(key, () => this.asked(head, cell, r, c));
+    return this.kept.get(keyOf({ head, cell, r, c }), () => this.asked(head, cell, r, c));
+  }
+
+  /** The tile, where it has been asked for. */
+  known(head, cell, r, c) {
+    return this.kept.map.get(keyOf({ head, cell, r, c }));
   }
 
   asked(head, cell, r, c) {
@@ -58,7 +66,7 @@ export class Tiles {
 
   forgetTheOldest() {
     for (const tile of this.waiting.splice(0, this.waiting.length - 64)) {
-      this.kept.map.delete(`${tile.head.layer.number}:${tile.head.index}:${tile.cell}:${tile.r}:${tile.c}`);
+      this.kept.map.delete(keyOf(tile));
     }
   }
 

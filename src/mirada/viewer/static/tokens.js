@@ -1,15 +1,14 @@
 // View 3: the text itself. A token shows what it attends to, and what attends to it.
-import { NOT_FINITE, css, headColour } from "./colour.js";
+import { css, headColour } from "./colour.js";
 import { choice, clamp, el, framed, fromRightToLeft, percent, sharpen, wordOf } from "./dom.js";
-import { hatching, hiddenSwatch } from "./hatch.js";
+import { hiddenSwatch } from "./hatch.js";
 import { legend } from "./legend.js";
 import { isHidden } from "./matrix.js";
 import { chosenInWords, chosenLayers, headsOf, layerPicker, mixedHead } from "./mixed.js";
+import { strongest } from "./strongest.js";
+import { paintAttending, paintLines, paintShades, shadeOf } from "./token_paint.js";
 
 const LINES = 16; // drawn to each side: more would hide the text
-const FAINTEST = 0.03;
-const DEEPEST = 0.42; // of a shade: every word on it keeps a contrast of 4.5 : 1
-const STRIPES = 5; // pixels
 const LISTED = 8;
 
 export function tokensView(eye) {
@@ -332,8 +331,7 @@ class TokensView {
               /^largest/,
               "largest weight",
             )}; below each word, a stripe a ${chosenLayers(this.eye).length > 1 ? "layer" : "head"}`;
-    // As the shades: opaque in proportion to the square root of a weight.
-    const shade = (weight) => css(colour, DEEPEST * Math.sqrt(weight));
+    const shade = (weight) => shadeOf(colour, weight);
     const ticks = [0, 0.5, 1].map((weight) => [weight, percent(weight)]);
     this.legend.replaceChildren(
       ...legend(shade, ticks, says),
@@ -402,86 +400,10 @@ class TokensView {
     const context = sharpen(this.behind, width, height);
     context.clearRect(0, 0, width, height);
     context.translate(0, -this.scroller.scrollTop);
-    this.paintShades(context);
-    this.paintAttending(context);
+    paintShades(this, context);
+    paintAttending(this, context);
     const here = this.pointed && (this.pointed.side === "query" ? this.queryBoxes : this.keyBoxes)[this.pointed.at];
-    if (here) this.paintLines(context, here);
-  }
-
-  visible(boxes, visit) {
-    const [top, bottom] = [this.scroller.scrollTop, this.scroller.scrollTop + this.scroller.clientHeight];
-    boxes.forEach((box, at) => box.y < bottom && box.y + box.height > top && visit(box, at));
-  }
-
-  /** The keys that the token attends to, in the colours of the heads. */
-  paintShades(context) {
-    if (!this.attended) return;
-    this.visible(this.keyBoxes, (box, at) => {
-      if (isHidden(this.attended.mean[at])) {
-        context.fillStyle = hatching(context, this.eye.dark());
-        context.fillRect(box.x, box.y, box.width, box.height);
-        return;
-      }
-      if (this.attended.mean[at] < this.least) return;
-      const finite = Number.isFinite(this.attended.mean[at]);
-      const share = finite ? Math.sqrt(this.attended.mean[at]) : 1;
-      if (share >= FAINTEST) {
-        context.fillStyle = finite ? css(this.attended.colour, DEEPEST * share) : css(NOT_FINITE, DEEPEST);
-        context.beginPath();
-        context.roundRect(box.x, box.y, box.width, box.height, 4);
-        context.fill();
-      }
-      if (this.attended.parts.length > 1) this.paintStripes(context, box, at);
-    });
-  }
-
-  /** A stripe for every head, as opaque as its weight is large. */
-  paintStripes(context, box, at) {
-    const { parts, colours } = this.attended;
-    const width = box.width / parts.length;
-    parts.forEach((part, n) => {
-      const share = Math.sqrt(part[at]);
-      if (share < FAINTEST) return;
-      context.fillStyle = css(colours[n], share);
-      context.fillRect(box.x + n * width, box.y + box.height - 1, Math.max(1, width - (width > 4 ? 1 : 0)), STRIPES);
-    });
-  }
-
-  /** The queries that attend to the token, underlined. */
-  paintAttending(context) {
-    if (!this.attending?.most) return;
-    const { warmBytes } = this.eye.ink();
-    this.visible(this.queryBoxes, (box, at) => {
-      const share = Math.sqrt(this.attending.mean[at]);
-      if (share < FAINTEST || this.attending.mean[at] < this.least) return;
-      context.fillStyle = css(warmBytes, 0.25 + 0.75 * share);
-      context.fillRect(
-        box.x,
-        box.y + box.height + (this.attended?.parts.length > 1 ? STRIPES : 0),
-        box.width,
-        1 + 3 * share,
-      );
-    });
-  }
-
-  paintLines(context, here) {
-    const columns = this.form === "columns";
-    const { warmBytes } = this.eye.ink();
-    for (const { at, weight, colour } of this.attended?.strongest ?? []) {
-      if (this.keyBoxes[at] !== here) oneLine(context, here, this.keyBoxes[at], colour, Math.sqrt(weight), columns, []);
-    }
-    for (const { at, weight, colour } of this.attending?.strongest ?? []) {
-      if (this.queryBoxes[at] !== here)
-        oneLine(
-          context,
-          this.queryBoxes[at],
-          here,
-          columns ? colour : warmBytes,
-          Math.sqrt(weight),
-          columns,
-          columns ? [] : [3, 3],
-        );
-    }
+    if (here) paintLines(this, context, here);
   }
 
   update(changed) {
@@ -525,20 +447,6 @@ class TokensView {
   }
 }
 
-function oneLine(context, from, to, colour, share, columns, dashes) {
-  const [x1, x2] = columns ? [from.x + from.width + 3, to.x - 3] : [from.x + from.width / 2, to.x + to.width / 2];
-  const [y1, y2] = columns ? [from.y + from.height / 2, to.y + to.height / 2] : [from.y, to.y];
-  const bend = columns ? (x2 - x1) / 2 : 0;
-  const lift = columns ? 0 : Math.min(34, 8 + Math.abs(x2 - x1) / 8);
-  context.strokeStyle = css(colour, 0.15 + 0.75 * share);
-  context.lineWidth = 0.75 + 2.25 * share;
-  context.setLineDash(dashes);
-  context.beginPath();
-  context.moveTo(x1, y1);
-  context.bezierCurveTo(x1 + bend, y1 - lift, x2 - bend, y2 - lift, x2, y2);
-  context.stroke();
-}
-
 /** Why a list of the strongest may be empty or short. */
 function without({ mean }) {
   if (!mean.every(Number.isFinite))
@@ -547,42 +455,4 @@ function without({ mean }) {
   return mean.some((weight) => weight > 0)
     ? []
     : [el("p", { class: "soft", text: "None: every weight is 0, as where a mask hides all keys." })];
-}
-
-/** The mean over heads, every head's part, and the strongest places; a place has the colour of the head that leads there. */
-function strongest(parts, colours, colour, { how, sizes, most: count, least }) {
-  const { length } = parts[0];
-  const mean = new Float32Array(length).fill(-0); // where every head's mask hides the key, it stays so
-  const all = sizes.reduce((sum, size) => sum + size, 0);
-  parts.forEach((part, p) => {
-    for (let n = 0; n < length; n++) {
-      if (how === "mean") mean[n] += (part[n] * sizes[p]) / all;
-      else mean[n] = Math.max(mean[n], part[n]);
-    }
-  });
-  let most = 0;
-  for (const weight of mean) if (weight > most) most = weight;
-  const leader = (at) => colours[parts.reduce((best, part, n) => (part[at] > parts[best][at] ? n : best), 0)];
-  const found = best(mean, count).filter((at) => mean[at] >= least);
-  return {
-    mean,
-    most,
-    parts,
-    colours,
-    colour,
-    strongest: found.map((at) => ({ at, weight: mean[at], colour: leader(at) })),
-  };
-}
-
-/** The places of the largest values, largest first; none that is 0. */
-function best(values, count) {
-  const found = [];
-  for (let n = 0; n < values.length; n++) {
-    if (!(values[n] > 0) || (found.length === count && values[n] <= values[found[count - 1]])) continue;
-    let at = found.length;
-    while (at > 0 && values[found[at - 1]] < values[n]) at--;
-    found.splice(at, 0, n);
-    if (found.length > count) found.pop();
-  }
-  return found;
 }
