@@ -11,7 +11,7 @@ import torch
 import mirada
 from mirada.viewer import measures
 from mirada.viewer.queries import Answers
-from test_view_page import ROOT, WORDS, ask, open_page, tab, text_view  # noqa: F401
+from test_view_page import EYE, ROOT, WORDS, ask, open_page, tab, text_view  # noqa: F401
 
 BASE = torch.tensor([[[1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [0.0, 1.0]]])
 TUNED = torch.tensor([[[1.0, 0.0], [0.2, 0.8]], [[0.0, 1.0], [1.0, 0.0]]])
@@ -125,10 +125,10 @@ def test_three_maps_move_as_one_on_one_scale(open_page):  # noqa: F811
     page.mouse.move(box["x"] + 200, box["y"] + 200)
     for _ in range(4):
         page.mouse.wheel(0, -200)
-    page.wait_for_timeout(200)
+    as_one = "(map, _, [first]) => map.at === first.at && map.place.scale > 30"
+    page.wait_for_function(f"() => {EYE}.made.compare.maps.every({as_one})")
     places = ask(page, "() => eye.made.compare.maps.map((map) => [map.place.x, map.place.y, map.place.scale])")
     assert places[0] == places[1] == places[2]
-    assert places[0][2] > 30
     largest = ask(page, "() => eye.made.compare.maps.map((map) => map.largest)")
     assert largest[0] == largest[1]
 

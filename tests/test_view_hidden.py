@@ -13,7 +13,7 @@ from mirada import masks
 from mirada.viewer import hidden
 from mirada.viewer.queries import Answers
 from mirada.viewer.scene import scene
-from test_view_page import Records, ask, open_page, tab  # noqa: F401
+from test_view_page import EYE, Records, ask, open_page, tab  # noqa: F401
 from test_view_words import LABELS, NUMBERS, serve_page  # noqa: F401
 
 COUNT = 11
@@ -170,14 +170,12 @@ def test_hidden_pairs_are_hatched_and_zeros_are_not(open_page, serve_page, host,
     page.get_by_text("query 3 “\u2068word3\u2069” → key 5 “\u2068word5\u2069”: hidden by the mask").wait_for()
     page.locator(".map").get_by_text("hidden by the mask", exact=True).wait_for()
     ask(page, "() => eye.state.set({ query: 5, key: 5 })")
-    page.wait_for_timeout(200)
-    assert ask(page, ON_MAP, 3, 5) > 1
+    page.wait_for_function(f"() => {{ const eye = {EYE}; return ({ON_MAP})(3, 5) > 1; }}")
     assert ask(page, ON_MAP, 3, 1) == 1
     tab(page, "Tokens")
     ask(page, "() => eye.state.set({ query: 4 })")
     page.get_by_text("query 4").wait_for()
-    page.wait_for_timeout(200)
-    assert ask(page, IN_TOKENS, 5) > 1
+    page.wait_for_function(f"() => {{ const eye = {EYE}; return ({IN_TOKENS})(5) > 1; }}")
     assert ask(page, IN_TOKENS, 2) == 1
     page.locator(".tokens").get_by_text("hidden by the mask", exact=True).wait_for()
 

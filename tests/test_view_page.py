@@ -238,7 +238,7 @@ def test_the_map_is_zoomed_and_dragged(open_page):
     assert ask(page, place) == before
 
 
-def test_a_token_tells_where_it_looks_and_who_looks_at_it(open_page):
+def test_a_token_shows_what_it_attends_to_and_what_attends_to_it(open_page):
     view, records = text_view()
     page = open_page(view)
     tab(page, "Tokens")
@@ -252,8 +252,7 @@ def test_a_token_tells_where_it_looks_and_who_looks_at_it(open_page):
         for rows in (details.locator("ol").nth(n).locator(".listed").all_text_contents() for n in (0, 1))
     ]
     assert found[0][:3] == [WORDS[n] for n in best]
-    looker = int(mean[:, 8].argmax())
-    assert found[1][0] == WORDS[looker]
+    assert found[1][0] == WORDS[int(mean[:, 8].argmax())]
     share = details.locator("ol").first.locator(".figure").first.text_content()
     assert float(share.split()[0]) == pytest.approx(100 * float(mean[8].max()), abs=0.6)
 
@@ -336,7 +335,7 @@ def test_steps_unfold_with_the_real_numbers(open_page):
     page.get_by_text("keys 8–12 of 13").wait_for()
 
 
-def test_an_image_shows_where_a_patch_looks(open_page):
+def test_an_image_shows_what_a_patch_attends_to(open_page):
     torch.manual_seed(3)
     records = [mirada.AttentionMatrix(torch.randn(4, 17, 8), torch.randn(4, 17, 8)) for _ in range(2)]
     page = open_page(mirada.view(records, image=torch.rand(28, 28), labels=["class", *(f"p{n}" for n in range(16))]))

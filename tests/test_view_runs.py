@@ -111,7 +111,7 @@ def test_a_page_is_saved_from_the_command_line(runs, tmp_path, capsys):
     assert main(["view", "walkthrough", "--save", str(out)]) == 0
 
 
-def test_folders_that_cant_be_looked_into(runs, tmp_path, capsys):
+def test_folders_that_cant_be_viewed(runs, tmp_path, capsys):
     assert main(["view", str(tmp_path)]) == 2
     assert "is no run's folder" in capsys.readouterr().err
     broken = tmp_path / "broken"
@@ -138,7 +138,7 @@ def test_the_command_serves_until_ctrl_c(runs):
 # --- by hand ---
 
 
-def test_a_drawn_digit_is_named_and_looked_into(runs):
+def test_a_drawn_digit_is_named_and_its_weights_shown(runs):
     run = runs("block")
     tried = run.exhibit().trials["try"]
     image = run.data.test_images[5]
@@ -148,7 +148,7 @@ def test_a_drawn_digit_is_named_and_looked_into(runs):
     torch.testing.assert_close(torch.tensor(said["weights"]), weights_of(run, 5)[-1].mean(0)[6])
 
 
-def test_a_pixel_looks_as_it_does_in_the_model(runs):
+def test_a_pixel_attends_as_it_does_in_the_model(runs):
     run = runs("pixels")
     image = run.data.images.test_images[2]
     said = run.exhibit().trials["try"].answer({"pixels": image.flatten().tolist(), "query": 11})
@@ -247,16 +247,16 @@ def test_a_digit_is_drawn_and_its_patches_are_asked_by_keyboard(browser, runs):
     page = browser.new_page(viewport={"width": 400, "height": 900})
     page.goto(server.address)
     page.get_by_role("tab", name="Try it").click()
-    paper, looks = page.locator("canvas.paper").all()
+    paper, attended = page.locator("canvas.paper").all()
     page.locator(".class-bar").first.wait_for()
     sent = []
     page.on("request", lambda request: sent.append(json.loads(request.post_data)))
     page.get_by_role("button", name="Clear").click()
     paper.press("ArrowRight")
     paper.press("Space")
-    looks.press("ArrowDown")
-    looks.press("ArrowRight")
-    page.wait_for_timeout(500)
+    attended.press("ArrowDown")
+    with page.expect_request(lambda request: json.loads(request.post_data)["query"] == 5):
+        attended.press("ArrowRight")
     assert not any(sent[0]["pixels"])
     assert sent[-1]["pixels"][4 * 8 + 5] == 255
     assert sent[-1]["query"] == 5
