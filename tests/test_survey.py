@@ -204,6 +204,19 @@ def test_a_text_that_fails_is_named_and_the_others_count(model):
     assert "1 text skipped: batch 0 row 4: the model failed" in str(found)
 
 
+def test_a_text_whose_attention_is_not_finite_is_skipped():
+    class Attends(nn.Module):
+        def forward(self, x):
+            query = x.unflatten(-1, (2, -1)).transpose(1, 2)
+            return nn.functional.scaled_dot_product_attention(query, query, query)
+
+    x = torch.ones(3, 4, 8)
+    x[1, 2] = torch.nan
+    found = mirada.survey(Attends(), [x], ask="sink")
+    assert found.skipped == [("batch 0 row 1", "sink of head 0 is not finite")]
+    assert found.texts == 2
+
+
 def test_a_model_in_training_is_surveyed_without_dropout_and_left_as_it_was():
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(8, 2, dropout=0.5, batch_first=True)

@@ -58,7 +58,7 @@ def one_pass(scores: Scores, entropy: bool, bins: Tensor | None) -> Outputs:
         found = []
         for start in range(chunk.keys.start, chunk.keys.stop, width):
             block = chunk._replace(keys=slice(start, min(start + width, chunk.keys.stop)))
-            *rows, weights = _of_block(block, entropy, memory.buffers(chunk, width))
+            *rows, weights = of_block(block, entropy, memory.buffers(chunk, width))
             found.append(rows)
             if sums is not None and bins is not None:
                 _add(sums[chunk.at], bins[chunk.rows], weights, chunk.keys)
@@ -70,7 +70,7 @@ def one_pass(scores: Scores, entropy: bool, bins: Tensor | None) -> Outputs:
     return known, *([entropies.clamp_min_(0.0)] if entropy else []), *([] if sums is None else [sums])
 
 
-def _of_block(chunk: Chunk, entropy: bool, buffers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def of_block(chunk: Chunk, entropy: bool, buffers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of a block of scores s, by rows: the largest m, log Σ exp(s − m), the entropy; and the weights A = softmax(s).
 
     The largest weight is 1 / Σ exp(s − m). The entropy is log Σ exp(s) − Σ A s; relative to m no digits are lost,

@@ -278,8 +278,8 @@ def _check_finite(name: str, layers: list[_Layer], found: list[Found]) -> None:
         counted = (one.weights > 0)[(..., *[None] * (one.values.ndim - 3))]
         bad = counted & ~one.values.isfinite()
         if bad.any():
-            head = int(bad.nonzero()[0, 1])
-            raise TextError(f"{name} of head {head} in {layer.name} is not finite")
+            head, where = int(bad.nonzero()[0, 1]), f" in {layer.name}" if layer.name else ""
+            raise TextError(f"{name} of head {head}{where} is not finite")
 
 
 def _names(records: Records) -> list[str]:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from mirada.kernels import Scores
-from mirada.kernels.chunks import Chunk, Memory, chunks
+from mirada.kernels.chunks import Chunk, Memory, cached, chunks
+from mirada.kernels.statistics import of_block
 from mirada.kernels.tuning import tuning
 from mirada.masks import is_causal
 from mirada.surveys.bins import OCTAVES, octave
@@ -95,7 +96,7 @@ def in_one_pass(scores: Scores, sides: Sides, names: Collection[str]) -> Answers
         names: out of `PER_QUERY` and `CURVES`; those that this attention can't answer are left out.
     """
     asked = _Asked(scores, sides, [name for name in names if sides.answers(name)])
-    for chunk in chunks(scores, tuning.cached, tuning.cached_rows):
+    for chunk in chunks(scores, cached(scores.query.device), tuning.cached_rows):
         asked.see(*_boxed(chunk.at), chunk)
     return asked.answers()
 
@@ -126,13 +127,14 @@ class _Asked:
 
     def see(self, texts: slice, heads: slice, chunk: Chunk) -> None:
         rows, columns = chunk.rows, chunk.keys
-        weights, seen, entropy = _weights(chunk, self._memory, "entropy" in self._values)
+        wanted = "entropy" in self._values
+        largest, _, entropy, weights = of_block(chunk, wanted, self._memory.buffers(chunk, chunk.part.keys))
         sizes = (_size(texts, self._seen.shape[0]), _size(heads, self._seen.shape[1]))
         weights = weights.view(*sizes, *weights.shape[-2:])
         here = (texts, heads, rows)
-        self._seen[here] = seen.view(*sizes, -1)
-        if entropy is not None:
-            self._values["entropy"][here] = entropy.view(*sizes, -1)
+        self._seen[here] = (largest != -torch.inf).view(*sizes, -1)
+        if wanted:
+            self._values["entropy"][here] = entropy.view(*sizes, -1).clamp_min(0.0)
         if "sink" in self._values:
             self._values["sink"][here] = self._sink(weights, texts, columns)
         if "previous_token" in self._values:
@@ -208,28 +210,6 @@ class _Asked:
 
 def _size(part: slice, whole: int) -> int:
     return len(range(*part.indices(whole)))
-
-
-def _weights(chunk: Chunk, memory: Memory, wanted: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The weights of a chunk (..., rows, keys), which of its queries see something, and their entropies.
-
-    With s relative to its row's maximum, the entropy is log Σ exp(s) − Σ A s, and the largest weight is 1 / Σ exp(s).
-    """
-    scores, buffer = memory.buffers(chunk, chunk.part.keys)
-    block = chunk.block(scores)
-    largest = block.amax(-1, keepdim=True)
-    blind = largest == -torch.inf
-    hides = chunk.part.mask is not None and bool(blind.any())
-    block.sub_(largest.masked_fill(blind, 0.0) if hides else largest)
-    for side in chunk.part.masked(chunk.rows, chunk.keys):  # 0 × −inf is NaN
-        start = chunk.keys.start
-        block[..., side.start - start : side.stop - start].clamp_(min=torch.finfo(block.dtype).min)
-    weights = torch.softmax(block, -1, out=buffer[: block.numel()].view(block.shape))
-    entropy = -weights.amax(-1).log() - torch.linalg.vecdot(weights, block) if wanted else None
-    if hides:
-        weights.masked_fill_(blind, 0.0)
-        entropy = None if entropy is None else entropy.masked_fill_(blind[..., 0], 0.0)
-    return weights, ~blind[..., 0], entropy
 
 
 def _previous(weights: Tensor, rows: slice, columns: slice) -> Tensor:
