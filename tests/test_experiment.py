@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save, save_file
 
 import mirada
 from mirada import systems
+from mirada.cli import main
 from mirada.experiment import Run, load, train
 from mirada.training.loop import DivergedError, Recipe
 from mirada.training.run import RunError
@@ -310,3 +311,16 @@ def test_weights_too_large_to_compute_with_are_no_result(run):
         run.model.out.weight.mul_(-1e38)  # wrong answers with scores whose sum no float32 holds
     with pytest.raises(DivergedError, match=r"loss is (inf|nan)"):
         run.evaluate()
+
+
+@pytest.mark.parametrize("name", ["counting", "squares"])
+def test_weights_too_large_to_compute_with_answer_nothing(name, tmp_path, capsys):
+    short = {"counting": {"steps_per_epoch": 1}, "squares": {}}
+    run = train(name, out=tmp_path / "run", epochs=1, progress=False, **short[name])
+    path = tmp_path / "run" / "model.safetensors"
+    save_file({key: weight * 1e37 for key, weight in load_file(path).items()}, path)
+    for command in (["predict", str(run.folder.path), *run.system.example(run.settings)],
+                    ["view", str(run.folder.path), "--save", str(tmp_path / "page.html")]):  # fmt: skip
+        assert main(command) == 1
+        assert capsys.readouterr().err.splitlines()[-1].endswith("too large: the model gives inf or nan")
+    assert not (tmp_path / "page.html").exists()

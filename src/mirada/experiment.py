@@ -59,7 +59,7 @@ class Run:
         """The model, on the CPU, in eval mode."""
         model = _drawn(self)
         _fill(model, self.folder)
-        return model.eval()
+        return _checking(model.eval(), self.folder)
 
     @cached_property
     def metrics(self) -> list[Metrics]:
@@ -103,7 +103,11 @@ class Run:
         return [self.folder.save_picture(name, plots.png(figure)) for name, figure in self.system.pictures(self)]
 
     def predict(self, inputs: Sequence[str]) -> tuple[str, Figure]:
-        """What the model makes of some inputs, as a text and as a picture of what it attends to."""
+        """What the model makes of some inputs, as a text and as a picture of what it attends to.
+
+        Raises:
+            mirada.training.loop.DivergedError: the model gives no numbers for them.
+        """
         return self.system.predict(self, list(inputs))
 
     def exhibit(self, example: int = 0, beside: Run | None = None) -> Exhibit:
@@ -157,7 +161,7 @@ def train(
         processes.must_agree(_begins_with(run), str(run.folder.path))
         with run.folder.locked() if processes.is_first() else nullcontext():
             _train(run, model, resume, progress)
-    run.model = model
+    run.model = _checking(model, run.folder)
     return run
 
 
@@ -296,6 +300,21 @@ def _fill(model: nn.Module, folder: Folder) -> None:
         if not weights[name].isfinite().all():
             raise RunError(f"{path} holds values that are not finite, in {name}: train again into another folder")
     model.load_state_dict(weights)
+
+
+def _checking(model: nn.Module, folder: Folder) -> nn.Module:
+    """The model of a run, which from now on answers with an error where weights are too large to compute with.
+
+    The logit −∞ is a number to compute with: that class is ruled out.
+    """
+
+    def check(module: nn.Module, inputs: Any, output: Any) -> None:
+        for given in output if isinstance(output, tuple) else (output,):
+            if isinstance(given, Tensor) and not (given < torch.inf).all():
+                raise training.DivergedError(f"{folder.path}: its weights are too large: the model gives inf or nan")
+
+    model.register_forward_hook(check)
+    return model
 
 
 def _shape(tensor: Tensor | None) -> str:
