@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from mirada.cli.opening import chosen, without_bars
 from mirada.models.looking import ModelView
 from mirada.models.looking import look as see
 from mirada.models.strongest import table
@@ -40,8 +39,7 @@ def look(
 ) -> None:
     """Open a transformers model and see what it attends to: in the terminal, then in a live page until Ctrl-C."""
     warnings.simplefilter("default")
-    if not sys.stderr.isatty():
-        _without_bars()
+    without_bars()
     view = see(
         model,
         _text(given, file),
@@ -49,7 +47,7 @@ def look(
         chat=chat,
         compare=compare,
         generate=generate,
-        layers=None if layers is None else [int(one) if one.isdecimal() else one for one in layers],
+        layers=chosen(layers),
         heads=heads,
         keep=keep,
         device=device,
@@ -61,14 +59,6 @@ def look(
         print(view.save(save))
     elif page:
         view.serve(port=port, browser=browser)
-
-
-def _without_bars() -> None:
-    """A log keeps no progress bars."""
-    with contextlib.suppress(ImportError):  # the extra is missing: told where the model is opened
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()
 
 
 def _text(given: str | None, file: Path | None) -> str | None:

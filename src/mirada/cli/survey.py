@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mirada import surveys
+from mirada.cli.opening import chosen, without_bars
 from mirada.models import OpenModel, open_model
 from mirada.surveys.corpus import count, read
 from mirada.surveys.questions import DEFAULT
@@ -66,7 +65,7 @@ def survey(
             tokenizer=opened.tokenizer,
             score=next_token_loss if scored else None,
             ablate=[_head(one) for one in ablate or ()],
-            layers=None if layers is None else [int(one) if one.isdecimal() else one for one in layers],
+            layers=chosen(layers),
             length=size,
             tokens=tokens,
             every=every,
@@ -93,11 +92,7 @@ def _named(path: Path, *, many: bool) -> Iterator[tuple[str, str | None, str]]:
 
 
 def _opened(model: str, device: str | None, dtype: str | None, revision: str | None) -> OpenModel:
-    if not sys.stderr.isatty() or not processes.is_launched_first():
-        with contextlib.suppress(ImportError):
-            from transformers.utils.logging import disable_progress_bar
-
-            disable_progress_bar()
+    without_bars()
     place = processes.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     opened = open_model(model, device=place, dtype=dtype, revision=revision)
     if opened.takes != "text" or opened.decodes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -40,11 +40,15 @@ class Batch:
     inputs: Any
     """What the model is called with: a mapping of arguments, a tuple of them, or one."""
     text: Tokens | None
-    target: Tokens | None = None
+    target: Tokens | None
     """The decoder's tokens, where there is one."""
-    size: int = 1
-    names: Sequence[int] = field(default=())
-    """The number of each text in the corpus; two windows of one text share it."""
+    names: Sequence[int]
+    """The number of each text in the corpus."""
+
+    @property
+    def size(self) -> int:
+        """How many texts there are."""
+        return len(self.names)
 
     @property
     def tokens(self) -> int:
@@ -65,13 +69,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(
-            _moved(self.inputs, device),
-            _side_on(self.text, device),
-            _side_on(self.target, device),
-            self.size,
-            self.names,
-        )
+        text, target = (_side_on(side, device) for side in (self.text, self.target))
+        return Batch(_moved(self.inputs, device), text, target, self.names)
 
     def single(self, text: int) -> Batch:
         """One of its texts."""
@@ -80,7 +79,7 @@ class Batch:
             None if side is None else Tokens(side.real[part], None if side.ids is None else side.ids[part])
             for side in (self.text, self.target)
         )
-        return Batch(_cut(self.inputs, part, self.size), text_side, target, 1, self.names[part])
+        return Batch(_cut(self.inputs, part, self.size), text_side, target, self.names[part])
 
     def sides(self, name: str, queries: int, keys: int) -> tuple[Tokens, Tokens, bool]:
         """The tokens of an attention's queries and keys, and whether they are the same ones.
@@ -122,12 +121,10 @@ def as_batch(given: Any, number: int) -> Batch:
             "arguments, a tuple of them, or one tensor; texts go with tokenizer="
         )
     first = named.get("input_ids", tensors[0])
-    size = len(first)
     text = _text(first, named, number)
     decoder = named.get("decoder_input_ids")
     target = None if decoder is None else _tokens(decoder, named.get("decoder_attention_mask"), number)
-    inputs = named if isinstance(given, Mapping) else given
-    return Batch(inputs, text, target, size, range(size))
+    return Batch(named or given, text, target, range(len(first)))
 
 
 def _text(first: Tensor, named: Mapping[str, Any], number: int) -> Tokens | None:

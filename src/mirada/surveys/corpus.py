@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def rounds_of_batches(batches: Iterable[Any], *, every: int, skip: tuple[int, in
                     name: WindowOf(f"batch {number} row {row}", 0, tuple(ids))
                     for row, (name, ids) in enumerate(zip(names, rows, strict=True))
                 }
-                yield Batch(batch.inputs, batch.text, batch.target, batch.size, names)
+                yield replace(batch, names=names)
 
         found.batches = taken(found, first)
         yield found
@@ -188,7 +188,7 @@ def _padded(windows: list[Window], tokenizer: Any, arguments: Mapping[str, Any])
         ids[row, : len(window)] = torch.tensor(window)
         real[row, : len(window)] = True
     inputs = {"input_ids": ids, "attention_mask": real.long(), **arguments}
-    return Batch(inputs, Tokens(real, ids), None, len(windows), [number for number, _ in windows])
+    return Batch(inputs, Tokens(real, ids), None, [number for number, _ in windows])
 
 
 # --- files ---

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import distributed as dist
 from torch import nn
 
@@ -43,16 +42,12 @@ def of_model(model: nn.Module) -> Sharding:
     if len(meshes) > 1 or meshes[0].ndim != 1:
         raise ValueError("model: its parameters are sharded over several meshes or dimensions; wanted a mesh of one")
     mesh = meshes[0]
-    if any(isinstance(module, _fsdp()) for module in model.modules()):
+    from torch.distributed.fsdp import FSDPModule
+
+    if any(isinstance(module, FSDPModule) for module in model.modules()):
         return Sharding(rank, count, in_step=True)
     if mesh.size() != count:
         raise ValueError(
             f"model: its heads are spread over {mesh.size()} of {count} processes: start as many as hold it"
         )
     return Sharding(heads=(mesh.get_local_rank(), mesh.size()))
-
-
-def _fsdp() -> type:
-    from torch.distributed.fsdp import FSDPModule
-
-    return FSDPModule if isinstance(FSDPModule, type) else torch.nn.Identity
