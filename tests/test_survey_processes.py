@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import mirada
 from mirada.cli import main
 from mirada.surveys import Survey
 from model_folders import WORDS, tokenizer
-from surveyed import llama
+from surveyed import batched, llama, texts
 from test_survey_folder import assert_same
 
 pytestmark = [pytest.mark.transformers, pytest.mark.filterwarnings("ignore")]
@@ -37,6 +38,15 @@ def ended(process: subprocess.Popen[str]) -> str:
     output, errors = process.communicate(timeout=500)
     assert process.returncode == 0, errors[-3000:]
     return output
+
+
+def sharded(out: Path, how: str) -> subprocess.Popen[str]:
+    """Two processes with parts of a model, or with two models."""
+    return started(*torchrun(2), str(SCRIPTS / "survey_sharded.py"), str(out), how)
+
+
+def torchrun(processes: int) -> list[str]:
+    return ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +77,7 @@ NEAR = {"rtol": 1e-9, "atol": 1e-9}
 
 @pytest.mark.parametrize("processes", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3, 4))])
 def test_any_number_of_processes_gives_the_table_of_one(given, alone, processes):
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-    said = ended(started(*torchrun, "-m", "mirada", "survey", *command(given, str(processes))))
+    said = ended(started(*torchrun(processes), "-m", "mirada", "survey", *command(given, str(processes))))
     found = Survey.load(given / str(processes))
     assert_same(found, alone, **NEAR)
     assert found.skipped == alone.skipped == [("line 21", "not JSON")]
@@ -82,9 +91,9 @@ def test_two_machines_give_the_table_of_one(given, alone):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "survey"]
-    torchrun = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "2", *meet]
-    agents = [started(*torchrun, "-m", "mirada", "survey", *command(given, "agents")) for _ in range(2)]
+    meet = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "survey"]
+    survey = [*torchrun(2), *meet, "-m", "mirada", "survey", *command(given, "agents")]
+    agents = [started(*survey) for _ in range(2)]
     for agent in agents:
         ended(agent)
     assert_same(Survey.load(given / "agents"), alone, **NEAR)
@@ -105,11 +114,17 @@ def test_killed_at_any_moment_it_goes_on_with_another_number_of_processes(tmp_pa
 @pytest.mark.parametrize("how", ["fsdp", "tensor"])
 def test_a_model_that_is_sharded_gives_the_table_of_the_whole_one(tmp_path, how):
     """FSDP2 and tensor parallel on two processes; of three batches one process has none of its own at the end."""
-    import mirada
-    from surveyed import batched, texts
-
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    ended(started(*torchrun, str(SCRIPTS / "survey_sharded.py"), str(tmp_path / how), how))
+    ended(sharded(tmp_path / how, how))
     found = Survey.load(tmp_path / how)
     ask = ["entropy", "sink", "induction", "attention_by_distance"]
     assert_same(found, mirada.survey(llama(), batched(texts(20), 4), ask, every=3), rtol=1e-5, atol=1e-6)
+
+
+def test_processes_with_different_models_are_refused_and_nothing_is_lost(tmp_path):
+    mirada.survey(llama(), batched(texts(9), 3), "sink").save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    both = sharded(tmp_path, "others")
+    _, errors = both.communicate(timeout=500)
+    assert both.returncode != 0
+    assert errors.count("ValueError: process 1 differs from process 0 in parameters: start all with the same") == 2
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before

@@ -1,4 +1,4 @@
-"""Surveys a sharded model: torchrun survey_sharded.py OUT fsdp|tensor."""
+"""Surveys a sharded model, or another one in each process: torchrun survey_sharded.py OUT fsdp|tensor|others."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ if __name__ == "__main__":
         if how == "tensor":
             columns = {f"self_attn.{name}_proj": ColwiseParallel() for name in "qkv"}
             parallelize_module(layer, mesh, columns | {"self_attn.o_proj": RowwiseParallel()})
-        else:
+        elif how == "fsdp":
             fully_shard(layer, mesh=mesh)
-    if how != "tensor":
+    if how == "fsdp":
         fully_shard(model, mesh=mesh)
+    elif how == "others":
+        model.lm_head.weight.data.mul_(1 + dist.get_rank())
     mirada.survey(model, batched(texts(20), 4), ASK, every=3, out=out)  # rounds of three batches and of two
     dist.destroy_process_group()

@@ -49,7 +49,7 @@ def must_be_same(values: Mapping[str, str]) -> None:
         other = (digests != digests[0]).any(-1).nonzero()
         if len(other):
             raise ValueError(
-                f"process {int(other[0])} has another {name} than process 0: start all with the same model, texts and "
+                f"process {int(other[0])} differs from process 0 in {name}: start all with the same model, texts and "
                 "options, and the same mirada"
             )
 
