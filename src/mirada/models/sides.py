@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mirada.models.inputs import Prepared
+from mirada.viewer.labels import is_cross
 
-_CROSS = re.compile(r"cross|enc_?dec|encoder_?attn", re.IGNORECASE)
 _IMAGE = re.compile(r"vision|visual|image|vit\b", re.IGNORECASE)
 _SOUND = re.compile(r"audio|speech|sound|wav", re.IGNORECASE)
 _DECODER = re.compile(r"decoder", re.IGNORECASE)
@@ -33,7 +33,7 @@ def sides(name: str, queries: int, keys: int, prepared: Prepared) -> Sides:
         keys: S.
         prepared: the inputs of the forward pass.
     """
-    if _CROSS.search(name) and prepared.target is not None:
+    if is_cross(name) and prepared.target is not None:
         return Sides(_text(prepared, "target", queries), _source(name, keys, prepared))
     if prepared.target is not None and _DECODER.search(name):
         return _square("target", queries, keys, prepared)

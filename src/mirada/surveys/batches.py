@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mirada.surveys.copies import Copies
+from mirada.viewer.labels import is_cross
 
-_CROSS = re.compile(r"cross|enc_?dec|encoder_?attn|multihead_attn", re.IGNORECASE)
 _DECODER = re.compile(r"decoder", re.IGNORECASE)
 _HIDES = ("key_padding_mask", "src_key_padding_mask")  # torch.nn's: True = padding
 
@@ -90,10 +90,10 @@ class Batch:
             keys: S.
         """
         text, target = self.text, self.target
-        if target is not None and _CROSS.search(name):
+        if target is not None and is_cross(name):
             return self._fitting(target, queries), self._fitting(text, keys), False
         own = target if target is not None and _DECODER.search(name) else text
-        same = queries == keys and not _CROSS.search(name)
+        same = queries == keys and not is_cross(name)
         return self._fitting(own, queries), self._fitting(own, keys), same
 
     def _fitting(self, side: Tokens | None, length: int) -> Tokens:

@@ -66,6 +66,15 @@ def along_sides(labels: Labels | None, words: Any = None, special: Any = None, s
     return Along(target, source, pair=True)
 
 
+def is_cross(name: str) -> bool:
+    """Whether a module's name says that its queries are of one text and its keys of another.
+
+    >>> [is_cross(name) for name in ("decoder.layers.0.encoder_attn", "layers.1.multihead_attn", "encoder.self_attn")]
+    [True, True, False]
+    """
+    return bool(_CROSS.search(name))
+
+
 def _is_pair(labels: Any) -> bool:
     return isinstance(labels, tuple) and len(labels) == 2 and not any(isinstance(part, str) for part in labels)
 
@@ -82,7 +91,7 @@ def _apart(name: str, given: Any) -> tuple[Any, Any]:
 def _by_name(name: str, target: Side, source: Side) -> list[tuple[Side, Side]]:
     """The pairs of sides that a layer may have, most likely first: its name tells which side it is of."""
     parts = name.lower().split(".")
-    if not _CROSS.search(name):
+    if not is_cross(name):
         if any(part.startswith("decoder") for part in parts):
             return [(target, target), (target, source)]
         if any(part.startswith("encoder") for part in parts):
