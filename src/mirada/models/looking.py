@@ -22,7 +22,7 @@ from mirada.viewer import View
 from mirada.viewer.queries import Answers
 
 DECODED = 20
-"""Tokens that a decoder beside an encoder writes if it isn't told how many."""
+"""Tokens that a decoder beside an encoder writes where `generate` is left out."""
 
 
 class ModelView(View):
@@ -97,8 +97,8 @@ def look(
         layers: as of `mirada.watch`.
         heads: as of `mirada.watch`.
         edit: interventions, as of `mirada.watch`; they hold for the watched pass, not for ``generate``.
-        keep: ``"inputs"``: every weight can be seen; ``"statistics"``: a coarse map and summaries of each head. If left
-            out, statistics where the inputs would not fit into memory, and the view says so.
+        keep: ``"inputs"``: every weight can be shown; ``"statistics"``: a coarse map and summaries of each head. If
+            left out, statistics where the inputs would not fit into memory, and the view says so.
         device: where the model goes; the CPU if left out.
         dtype: "auto", "float32", "bfloat16", …; float32 on the CPU if left out.
         revision: of a hub name.

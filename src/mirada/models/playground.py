@@ -129,7 +129,7 @@ class Playground(Answers):
             answers.close()
 
     def tried(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the page is told after something was typed or switched.
+        """What the page gets after something was typed or switched.
 
         Raises:
             ValueError: something in it is missing, of the wrong kind, or too much.
@@ -186,14 +186,15 @@ class Playground(Answers):
             return shown_of(now, title=title), str(error)
 
     def _answered(self, found: dict[str, Tensor], before: dict[str, Tensor] | None, request: Request) -> dict[str, Any]:
-        told = [self._told(what, row, before.get(what) if before else None, request) for what, row in found.items()]
         return {
-            "predictions": told,
+            "predictions": [
+                self._predicted(what, row, before.get(what) if before else None, request) for what, row in found.items()
+            ],
             "written": [piece(self._opened, one) for one in request.written],
             "next": _drawn(next(iter(found.values())), request) if found else None,
         }
 
-    def _told(self, what: str, row: Tensor, before: Tensor | None, request: Request) -> dict[str, Any]:
+    def _predicted(self, what: str, row: Tensor, before: Tensor | None, request: Request) -> dict[str, Any]:
         """The most probable tokens of a distribution, and how probable they were before anything was switched off."""
         after = torch.softmax(row / request.temperature, -1)
         ids = after.topk(min(request.top, len(after))).indices

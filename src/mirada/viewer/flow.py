@@ -19,8 +19,8 @@ def rolled(layers: Sequence[Matrix], query: int) -> Tensor:
     """
     sizes = dict.fromkeys(tuple(layer.shape[-2:]) for layer in layers)
     if len(sizes) > 1 or len(set(next(iter(sizes)))) > 1:
-        told = ", ".join(f"{queries} × {keys}" for queries, keys in sizes)
-        raise ValueError(f"rollout needs layers over the same tokens, these have {told}")
+        found = ", ".join(f"{queries} × {keys}" for queries, keys in sizes)
+        raise ValueError(f"rollout needs layers over the same tokens, these have {found}")
     mass = torch.nn.functional.one_hot(torch.tensor(query), layers[0].shape[-1]).float()
     for layer in reversed(layers):
         mass = _through(layer, mass)

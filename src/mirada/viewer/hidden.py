@@ -1,4 +1,4 @@
-"""Which pairs a mask hides. A page tells them from weights of 0 by a sign: a weight of −0 is one that no mask lets see.
+"""Which pairs a mask hides. A page tells them from weights of 0 by a sign: −0 stands where a mask hides the pair.
 
 A cell of several pairs is hidden where every one of them is.
 """

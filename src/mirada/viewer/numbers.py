@@ -1,4 +1,4 @@
-"""What a head is told apart by: numbers for each query, each key, and the head as a whole."""
+"""What heads are compared by: numbers for each query, each key, and the head as a whole."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Trial:
 
 
 def offered(trials: Mapping[str, Trial]) -> dict[str, Any]:
-    """What a page is told of some trials."""
+    """What a page must know of some trials."""
     return {"trials": {name: {"kind": trial.kind, **trial.about} for name, trial in trials.items()}}
 
 

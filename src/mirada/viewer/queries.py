@@ -51,7 +51,7 @@ _LISTED = 8192
 
 
 class OutdatedError(ValueError):
-    """A number was asked of a scene that another has replaced."""
+    """The question is about a scene that another has replaced."""
 
 
 class Answers:
@@ -187,7 +187,7 @@ class Answers:
             return pyramid.levels(self._head({"layer": number, "head": head})[-1], 2 * _DIRECT, cancelled)
 
         levels = self._once(("levels", number, head), find)
-        # Beyond the level of a single cell there is nothing coarser to be seen.
+        # Beyond the level of a single cell there is nothing coarser to show.
         return levels[min(cell, max(levels))]
 
     def _parts(self, given: Mapping[str, Any]) -> Tensor:
@@ -239,8 +239,8 @@ class Answers:
         pairs = [(number, head) for number in numbers for head in heads if head < self.scene.layers[number].heads]
         sizes = dict.fromkeys(self.scene.layers[number].size for number, _ in pairs)
         if len(sizes) != 1:
-            told = ", ".join(f"{queries} × {keys}" for queries, keys in sizes)
-            raise ValueError(f"heads can be one only over the same tokens, these have {told or 'none'}")
+            found = ", ".join(f"{queries} × {keys}" for queries, keys in sizes)
+            raise ValueError(f"heads can be one only over the same tokens, these have {found or 'none'}")
 
         def find() -> Answers:
             matrices = [self._head({"layer": number, "head": head})[-1] for number, head in pairs]

@@ -99,7 +99,7 @@ def scene(
     found = list(_named(whole))
     if not found:
         raise ValueError(
-            "what: there is no attention in it to be shown (no records): run the model inside "
+            "what: there is no attention in it to show (no records): run the model inside "
             "`with mirada.watch(model) as records:` first"
         )
     notes: list[str] = []
@@ -125,9 +125,9 @@ def _no_windows(found: Sequence[tuple[str, Given, Tensor | None]]) -> None:
     """Windows of an image lie in the batch: fewer of them in a later layer. Their tokens are no grid of the image."""
     batches = list(dict.fromkeys(tuple(one.shape[:-3]) for _, one, _ in found))
     if len(batches) > 1:
-        told = " and ".join(str(batch) for batch in batches)
+        shapes = " and ".join(str(batch) for batch in batches)
         raise ValueError(
-            f"image: the layers' batches have different shapes {told}, as windows of an image have: "
+            f"image: the layers' batches have different shapes {shapes}, as windows of an image have: "
             "the tokens of a window can't be placed in it; leave image= out, or view layers of one batch"
         )
 
@@ -141,7 +141,7 @@ def _named(what: Any) -> Iterable[tuple[str, Given, Tensor | None]]:
         if not isinstance(matrix, Given):
             raise TypeError(
                 f"what: {type(one).__name__} can't be shown, wanted AttentionMatrix, weights (..., L, S), "
-                "what mirada.watch has seen, a list or dictionary of these, or a run (mirada.load)"
+                "the records of mirada.watch, a list or dictionary of these, or a run (mirada.load)"
             )
         yield str(getattr(one, "name", None) or name), matrix, getattr(one, "value", None)
 
@@ -174,7 +174,7 @@ def _layer(
 ) -> Layer:
     *leading, queries, keys = matrix.shape
     if queries == 0 or keys == 0:
-        raise ValueError(f"what: {name} has {queries} queries and {keys} keys, there is nothing to be seen")
+        raise ValueError(f"what: {name} has {queries} queries and {keys} keys, there is nothing to show")
     batch = _batch(matrix, name)
     index = _item(item, batch, name)
     if any(size > 1 for size in batch):

@@ -30,7 +30,7 @@ _TAGS, _MEASURES = 3000, 100  # bytes a layer and a head: a little more than wha
 
 
 class View:
-    """What has been recorded, ready to be seen; made by `mirada.view`."""
+    """What has been recorded, ready to be shown; made by `mirada.view`."""
 
     def __init__(self, shown: Scene, height: int = 680, trials: Mapping[str, Trial] | None = None) -> None:
         self.scene = shown
@@ -79,7 +79,7 @@ class View:
         text = page.saved(prepare(self.scene, left / _OVERHEAD), opens)
         size = len(text.encode()) / MEGABYTE
         if size > budget:
-            raise ValueError(f"budget={budget} MB is too small, {size:.2f} are needed for these heads seen from afar")
+            raise ValueError(f"budget={budget} MB is too small, {size:.2f} are needed for a coarse map of each head")
         return text
 
     def answers(self) -> Answers:
@@ -149,8 +149,8 @@ def view(
     """Show attention: heads, map, tokens, image, steps.
 
     Args:
-        what: an `AttentionMatrix` (..., heads, L, S), weights (..., heads, L, S) as a tensor, what `mirada.watch` has
-            seen, or a list or a dictionary (name: layer) of these, one a layer. Or a run (`mirada.load`),
+        what: an `AttentionMatrix` (..., heads, L, S), weights (..., heads, L, S) as a tensor, the records of
+            `mirada.watch`, or a list or a dictionary (name: layer) of these, one a layer. Or a run (`mirada.load`),
             which brings labels, image, title and trials along; what is given here goes before them.
             Steps of a generation are stitched; labels may then hold the last token, which was only written.
         labels: a string for each token; for two sides, a pair (of the queries, of the keys). They are shown as text,
