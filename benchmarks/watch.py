@@ -2,7 +2,8 @@
 
     python benchmarks/watch.py [--quick]
 
-Prints three tables and writes benchmarks/results/watch.json. The last takes minutes: a forward of 12 layers with 12
+Prints four tables and writes benchmarks/results/watch.json. Times are CPU time of one thread, since what is added is
+less than what other work on the machine takes away. The last table takes minutes: a forward of 12 layers with 12
 heads at length 16,384, unwatched and watched, each in a process of its own.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,7 @@ def cost_of_inputs(lengths: list[int], rounds: int, width: int = WIDTH) -> list[
             "holding": lambda x=x: holding(model, x),
             "watched": lambda x=x: watched(model, x),
         }
-        seconds = timing.interleaved(works, rounds)
+        seconds = timing.interleaved(works, rounds, clock=time.process_time)
         held = timing.ratio(seconds["holding"], seconds["forward"])
         row = _row(length, seconds, timing.ratio(seconds["watched"], seconds["forward"]))
         rows.append(row | {"holding / forward": held})
@@ -101,7 +103,7 @@ def cost_of_summaries(lengths: list[int], rounds: int) -> list[dict[str, Any]]:
             "attention": lambda t=tensors: model(*t),
             "entropy, received, map": lambda t=tensors: watched(model, *t, keep="statistics"),
         }
-        seconds = timing.interleaved(works, rounds)
+        seconds = timing.interleaved(works, rounds, clock=time.process_time)
         added = [both - alone for both, alone in zip(*reversed(seconds.values()), strict=True)]
         rows.append(_row(length, seconds, timing.ratio(added, seconds["attention"])))
     return rows
@@ -152,6 +154,7 @@ def main() -> None:
     if arguments.peak:
         print(peak(arguments.peak, arguments.length))
         return
+    torch.set_num_threads(1)
     quick = arguments.quick
     with torch.no_grad():
         results = {
