@@ -34,6 +34,11 @@ def test_every_picture_has_alternative_text(site):
             assert re.search(r'\balt="(?!_images/|\.\./_images/)[^"]{10,}"', picture), f"{name}: {picture}"
 
 
+def test_every_figure_is_drawn(site):
+    """Where a page has no backend that draws it, a figure is a line of text."""
+    assert [name for name, page in pages(site).items() if "Figure size" in page] == []
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
