@@ -75,7 +75,16 @@ def test_what_is_shown_are_the_models_own_weights(runs, name, tmp_path):
     assert view.save(tmp_path / "page.html").stat().st_size < 2e6
 
 
-@pytest.mark.parametrize(("name", "error"), [("mlp", "no attention to look at"), ("none", "nothing to look at")])
+@pytest.mark.parametrize("name", ["single", "multihead"])
+def test_the_keys_of_squares_are_the_given_points(runs, name):
+    run = runs(name)
+    (layer,) = mirada.view(run, item=3).scene.layers
+    given = [tuple(float(number) for number in label.strip("()").split(",")) for label in layer.keys]
+    torch.testing.assert_close(torch.tensor(given), run.data.test.source[3], atol=0.0051, rtol=0)
+    assert list(layer.queries) == ["step 1", "step 2"]
+
+
+@pytest.mark.parametrize(("name", "error"), [("mlp", "no attention to look at"), ("none", "nothing to show")])
 def test_models_without_attention(runs, name, error):
     with pytest.raises(ValueError, match=error):
         runs(name).exhibit()

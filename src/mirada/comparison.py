@@ -81,7 +81,13 @@ class Comparison:
             for ax, one in zip(axes, self.runs, strict=False):
                 caption = draw(one.run, ax)
                 below[0].suptitle(caption, x=0.01, ha="left", fontsize=TEXT, color=INK)
-                ax.set_title(one.label, loc="left", fontsize=SMALL, color=_colour(one.number), fontweight="bold")
+                ax.set_title(
+                    one.label.replace(", ", ",\n"),
+                    loc="left",
+                    fontsize=SMALL,
+                    color=_colour(one.number),
+                    fontweight="bold",
+                )
             for ax in axes[len(self.runs) :]:
                 ax.set_axis_off()
         return page
@@ -151,7 +157,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
             raise ValueError(f"{run.folder.path} has not ended its first epoch: go on with it (--resume)")
         chosen = choose(lines, key=lambda line: line[best])
         differs = {name.replace("_", "-"): _typed(given[name]) for name in differing}
-        label = ", ".join(f"{name} {value}" for name, value in differs.items()) or run.folder.path.name
+        told = {name: value for name, value in differs.items() if given[name.replace("-", "_")] is not None}
+        label = ", ".join(f"{name} {value}" for name, value in (told or differs).items()) or run.folder.path.name
         size = sum(parameter.numel() for parameter in run.model.parameters())
         compared.append(Compared(run, number, label, differs, size, chosen["epoch"], splits[split]))
     return Comparison(tuple(compared), split, best)

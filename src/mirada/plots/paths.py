@@ -46,6 +46,7 @@ def corners(points: Any, predictions: Any = None, *, ax: Axes | None = None, tit
     if guessed is not None:
         for (x, y), (u, v) in zip(true[given:], guessed, strict=True):
             ax.plot([x, u], [y, v], color=RED, linewidth=1, linestyle=":", zorder=2)
+        ax.scatter(*guessed.T, s=130, facecolor="white", linewidths=0, zorder=2.5)  # no dots of the line in a ring
         ax.scatter(*guessed.T, s=130, facecolor="none", edgecolor=RED, linewidths=1.8, zorder=5)
     bare(ax)
     ax.set_aspect("equal")

@@ -37,9 +37,11 @@ from mirada.data.batches import Batch, in_order, shuffled
 from mirada.data.squares import Squares
 from mirada.masks import Mask
 from mirada.nn import CrossAttention, Memory, WideMultiHeadAttention
+from mirada.plots.style import INK, headline
 from mirada.training.loop import Direction, Recipe, Seed, Sums
 from mirada.training.settings import Between
 from mirada.viewer import Exhibit, picked
+from mirada.viewer.exhibit import Attention
 from mirada.viewer.playground import corners
 from mirada.watching import watch
 from mirada.watching.session import heads_apart
@@ -240,7 +242,7 @@ class AttentionDecoder(nn.Module):
         self.out = nn.Linear(hidden + (embed_dim if project_values else hidden), FEATURES)
 
     def remember(self, states: Tensor) -> Memory:
-        """The encoder's keys and values: one head projects them here, once; several, each for itself, as they ask."""
+        """The encoder's keys and values: one head projects them here, once; several heads, each for itself at every step."""
         if isinstance(self.attention, CrossAttention):
             return self.attention.remember(states)
         return Memory(states, states)
@@ -411,9 +413,9 @@ def maps(weights: Tensor, data: Squares) -> Figure:
         head, n = divmod(index, count)
         show(weights[head, n], int(data.lengths[n]), ax=ax)
         if head == 0:
-            x, y = data.source[n, 0].tolist()
+            x, y = (plots.signed(number) for number in data.source[n, 0].tolist())
             direction = "clockwise" if data.clockwise[n] else "counter-clockwise"
-            ax.set_title(f"{direction}\npoint 1: {x:.2f}, {y:.2f}", loc="left", fontsize=7)
+            ax.set_title(f"{direction}\npoint 1: {x}, {y}", loc="left", fontsize=7, color=INK)
         if heads > 1 and n == 0:
             ax.set_ylabel(f"head {head + 1}", fontsize=8)
     return page
@@ -464,7 +466,7 @@ def vectors(model: nn.Module, source: Tensor, lengths: Tensor) -> Figure:
         query = decoder.attention.query(hidden)  # (1, 1, H)
         point, state, weights = decoder(point, state, Memory(key, value), mask)
         plots.vectors(query[0, 0], key[0, :length], scale=scale, ax=left, title=f"point {step}: its query and the keys")
-        title = f"point {step}: the context it is answered with"
+        title = f"point {step}: its context"
         plots.weighted_sum(value[0, :length], weights[0, 0, :length], ax=right, title=title)
     return page
 
@@ -473,7 +475,7 @@ def vectors(model: nn.Module, source: Tensor, lengths: Tensor) -> Figure:
 
 
 def example(settings: Settings) -> list[str]:
-    """Corners to ask for: the first of the perfect square."""
+    """Corners that `predict` takes: the first of the perfect square."""
     count = settings.source_length or 2
     return [f"{x:g},{y:g}" for x, y in (squares.CORNERS[n % 4].tolist() for n in range(count))]
 
@@ -500,7 +502,7 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     for number, head in enumerate(heads, start=1):
         of = f"head {number}: " if len(heads) > 1 else ""
         for n, row in enumerate(head[:, :length].tolist(), start=length + 1):
-            shares = ", ".join(f"{share:.0%} at {at}" for at, share in enumerate(row, start=1))
+            shares = ", ".join(f"{100 * share:.0f} % to {at}" for at, share in enumerate(row, start=1))
             lines.append(f"{of}point {n} attends {shares}")
 
     page = plots.figure(3.2 + 2.2 * len(heads), 3.2)
@@ -508,9 +510,7 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     plots.corners(torch.cat([given, points[0]]), points[0], ax=square, title="given, and predicted in red")
     for number, (head, ax) in enumerate(zip(heads, axes, strict=True), start=1):
         show(head, length, ax=ax)
-        ax.set_title(
-            f"head {number}" if len(heads) > 1 else "what each point attends to, percent", loc="left", fontsize=9
-        )
+        headline(ax, f"head {number}" if len(heads) > 1 else "attends to, in percent")
     return "\n".join(lines), page
 
 
@@ -545,7 +545,7 @@ def exhibit(run: Run, example: int = 0, beside: Run | None = None) -> Exhibit:
         ValueError: no such test square, or a model without attention.
     """
     if run.settings.attention == "none":
-        raise ValueError("this run's model has attention=none, nothing to look at: train another (--attention)")
+        raise ValueError("this run's model has attention=none, nothing to show: train another (--attention)")
     source, lengths = picked(run.data.test.source, example), run.data.test.lengths[example]
     with heads_apart(run.model.modules()), watch(run.model) as records:
         run.model(source[None], lengths[None])
@@ -557,7 +557,9 @@ def exhibit(run: Run, example: int = 0, beside: Run | None = None) -> Exhibit:
         models = [(f"attention: {one.settings.attention}", partial(finish, one)) for one in pair]
         trials["try"] = corners(models, example=run.data.test.source[0, :2])
     # One matrix of all steps: a step is a query, the encoder's states are the keys of each.
-    return Exhibit(records.stitched(), (steps, points), "squares", trials=trials)
+    (record,) = records.stitched()
+    attended = Attention("decoder.cross_attention", record.matrix, record.value)
+    return Exhibit([attended], (steps, points), "squares", trials=trials)
 
 
 def _finishes_two_corners(settings: Settings) -> bool:

@@ -31,7 +31,7 @@ class Exhibit:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """One attention that no model computed: what an exhibit shows in place of a record of `mirada.watch`."""
+    """One attention under a name of its own: what an exhibit shows in place of a record of `mirada.watch`."""
 
     name: str
     matrix: AttentionMatrix | DenseAttention
