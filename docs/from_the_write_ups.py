@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mirada.data import counts
 from mirada.systems import counting, patches, pixels, squares
 from mirada.systems._encoder_decoder import walk as encoder_decoder
+from mirada.systems._steps import Walk
 from mirada.systems.walkthrough import dot_products
 from mirada.systems.walkthrough import walk as mechanism
 
@@ -311,10 +312,7 @@ def _patches() -> Rows:
 
 def _masks() -> Rows:
     steps = mechanism()
-
-    def panel(step: str, number: int) -> Tensor:
-        return steps[step].panels[number].numbers
-
+    panel = panels_of(steps)
     yield "1", "opens in Colab", "`docs/lessons`", why(LESSONS)
     yield (
         "9–10",
@@ -391,10 +389,7 @@ def _masks() -> Rows:
 
 
 def _squares() -> Rows:
-    steps = encoder_decoder()
-
-    def panel(step: str, number: int) -> Tensor:
-        return steps[step].panels[number].numbers
+    panel = panels_of(encoder_decoder())
 
     def found(step: str, number: int) -> str:
         return numbers(panel(step, number))
@@ -672,6 +667,11 @@ def differ(printed: str, found: str, reason: str) -> dict[str, str]:
 def why(reason: str) -> dict[str, str]:
     """Different without a number."""
     return {"why": reason}
+
+
+def panels_of(walk: Walk) -> Callable[[str, int], Tensor]:
+    """The numbers of a walk's panels, by step and place in it."""
+    return lambda step, number: walk[step].panels[number].numbers
 
 
 def numbers(tensor: Tensor, digits: int = 4) -> str:

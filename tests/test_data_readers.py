@@ -247,13 +247,14 @@ def test_a_gzip_is_unpacked_no_further_than_its_header_announces(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
-@pytest.mark.parametrize("kind", ["kaggle", "7-zip", "torchvision"])
+@pytest.mark.parametrize("kind", ["kaggle", "7-zip", "7-zip to folders", "torchvision"])
 def test_folders_as_others_leave_them(tmp_path, kind):
     for part in ("train", "t10k"):
         for what, shape in (("images-idx3", (6, 4, 5)), ("labels-idx1", (6,))):
             name = f"{part}-{what}-ubyte"
             dotted = name.replace("-idx", ".idx")
-            place = {"kaggle": f"{name}/{name}", "7-zip": dotted, "torchvision": f"MNIST/raw/{name}"}[kind]
+            places = {"kaggle": f"{name}/{name}", "7-zip": dotted, "7-zip to folders": f"{name}/{dotted}"}
+            place = places.get(kind, f"MNIST/raw/{name}")
             path = tmp_path / place
             path.parent.mkdir(parents=True, exist_ok=True)
             header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)

@@ -43,7 +43,7 @@ class Trace:
     weights: Tensor
     """(..., L, S): the softmax of each row of `masked`; each row adds up to 1, or is 0 where nothing may be seen."""
     context: Tensor
-    """(..., L, Ev): weights value, the mean of the values that each query asked for."""
+    """(..., L, Ev): weights value, the values' mean by these weights."""
 
     def __getitem__(self, index: Any) -> Trace:
         """The trace of one sequence, one head, ...: an index into the leading dimensions.

@@ -140,7 +140,10 @@ def _find(folder: Path, root: str, name: str) -> Path:
     """The file of that name, also where torchvision (below its root), Kaggle and 7-Zip leave it."""
     dotted = name.replace("-idx", ".idx")  # the name within the gz, which 7-Zip and WinRAR give to what they unpack
     for place in (folder, folder / root / "raw", folder / "raw"):
-        for candidate in (name, f"{name}.gz", dotted, f"{dotted}.gz", f"{name}/{name}", f"{dotted}/{dotted}"):
+        for candidate in (
+            *(name, f"{name}.gz", dotted, f"{dotted}.gz"),
+            *(f"{name}/{name}", f"{name}/{dotted}", f"{dotted}/{dotted}"),  # each in a folder of its own
+        ):
             if (place / candidate).exists() and not (place / candidate).is_dir():
                 return place / candidate
     found = "it is no folder" if not folder.is_dir() else "it is not there"

@@ -36,7 +36,7 @@ def verdicts(names: Sequence[str], probabilities: Tensor, labels: Sequence[int |
     Args:
         names: what they were asked for by.
         probabilities: (N, classes).
-        labels: what they are, None where nobody knows.
+        labels: what they are, None where it is not known.
         classes: the names of the classes.
 
     >>> print(verdicts(["7", "a.png"], torch.tensor([[0.05, 0.7, 0.25], [0.9, 0.1, 0.0]]), [1, None], "abc"))

@@ -96,7 +96,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def is_trained(module: ModuleType) -> bool:
-    """Whether there is something to train in a module: a lesson may be nothing but steps to look at."""
+    """Whether there is something to train in a module: a lesson may be nothing but steps."""
     return hasattr(module, "measure") or hasattr(module, "build")
 
 

@@ -1,8 +1,8 @@
 """One learned query that has to find out what matters: are there more 2s than 4s?
 
-A sequence of ten digits is looked at once, by a single query that is the same for every sequence. Nobody tells the
-model which digits count; it shows in where it learns to look. After 10,000 steps all of 100,000 fresh sequences are
-answered right, and shown each digit once, the query gives 81 % of its attention to 2 and 4.
+A single query, the same for every sequence, attends to its ten digits. The model is not told which digits count; it
+shows in what it learns to attend to. After 10,000 steps all of 100,000 fresh sequences are answered right, and shown
+each digit once, the query gives 81 % of its attention to 2 and 4.
 
 That share is a habit of the model that `model_seed` draws, not a law. The task only asks for a sum in which the other
 digits weigh the same: they may keep their weight if their values lie in the middle. And at this learning rate no number
@@ -115,7 +115,7 @@ def final(settings: Settings, data: Data) -> dict[str, Callable[[], Iterable[Bat
 
 
 class Counter(nn.Module):
-    """Embeds the digits, lets one learned query look at them, and judges the one number that it is told."""
+    """Embeds the digits, lets one learned query attend to them, and judges its context, one number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,15 +179,17 @@ def report(sums: Sums) -> dict[str, float]:
 
 
 def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
-    """How training went, where the query looks in a batch and in the ten digits, and what it is told there."""
-    page = plots.figure(8.4, 3.2, f"{run.metrics[-1]['accuracy']:.2%} of 100,000 fresh sequences are right")
+    """How training went, what the query attends to in a batch and in the ten digits, and the values there."""
+    page = plots.figure(8.4, 3.2, f"{100 * run.metrics[-1]['accuracy']:.2f} % of 100,000 fresh sequences are right")
     for ax, key in zip(page.subplots(1, 2), ("loss", "accuracy"), strict=True):
         plots.curves(run.metrics, key, ax=ax, log=key == "loss")
     yield "learning", page
 
     with torch.no_grad():
         _, weights = run.model(torch.arange(DIGITS)[None])  # (1, 1, 10)
-    page = plots.figure(6.4, 1.5, f"Shown each digit once, it gives {share(weights):.0%} of its attention to 2 and 4")
+    page = plots.figure(
+        6.4, 1.5, f"Shown each digit once, it gives {100 * share(weights):.0f} % of its attention to 2 and 4"
+    )
     show(torch.arange(DIGITS)[None], weights, ax=page.add_subplot())
     yield "ten-digits", page
 
@@ -196,7 +198,7 @@ def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
         _, weights = run.model(digits)  # (12, 1, 10)
         assert isinstance(run.model, Counter)
         _, values = run.model.table()  # (10,)
-    page = plots.figure(6.4, 5.0, "Where the query looks, and whether there are more 2s than 4s")
+    page = plots.figure(6.4, 5.0, "What the query attends to, and whether there are more 2s than 4s")
     show(digits, weights, ax=page.add_subplot(), answers=["yes" if answer else "no" for answer in answers])
     yield "attention", page
     page = plots.figure(6.4, 5.0, "The values of the digits, where a weight is above 0.1")
@@ -258,12 +260,12 @@ def share(weights: Tensor) -> float:
 
 
 def example(settings: Settings) -> list[str]:
-    """Ten digits to ask for."""
+    """Ten digits that `predict` takes."""
     return ["2024193752"]
 
 
 def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
-    """Answer for ten digits, given one by one or in a row, and show where the query looked.
+    """Answer for ten digits, given one by one or in a row, and show what the query attended to.
 
     Raises:
         ValueError: not ten digits.
@@ -276,11 +278,13 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
         logits, weights = run.model(digits)  # (1, 1), (1, 1, 10)
     certainty = float(logits.sigmoid())
     answer = "yes" if certainty > 0.5 else "no"
-    looks = "  ".join(f"{digit}: {weight:.0%}" for digit, weight in zip(text, weights[0, 0].tolist(), strict=True))
+    shares = "  ".join(
+        f"{digit}: {100 * weight:.0f} %" for digit, weight in zip(text, weights[0, 0].tolist(), strict=True)
+    )
     sentence = f"more 2s than 4s? {answer} (probability {certainty:.3f})"
     page = plots.figure(6.4, 1.5, sentence)
     show(digits, weights, ax=page.add_subplot())
-    return f"{sentence}\nattention  {looks}", page
+    return f"{sentence}\nattention  {shares}", page
 
 
 # --- the interactive view ---

@@ -179,11 +179,12 @@ class Bare(nn.Module):
 class FeatureAttention(nn.Module):
     """Wide heads in which the features of all tokens attend to each other.
 
-    A slip of the reference, kept on purpose. It meant `WideMultiHeadAttention`, but on (N, P, E, heads) swapped axes 1
-    and 3, which gives (N, heads, E, P) and not (N, heads, P, E). So a feature, here a place within the patch, is
-    described by its values in all P patches, and asks the other places: E×E weights. Later that was studied in its own
-    right, as cross-covariance attention (El-Nouby et al. 2021, "XCiT"). The last reshape lays the result out as if the
-    axes were in order, and so mixes places; the layers after it learn from what they get.
+    A slip of the original write-up, kept on purpose. It meant `WideMultiHeadAttention`, but on (N, P, E, heads)
+    swapped axes 1 and 3, which gives (N, heads, E, P) and not (N, heads, P, E). So a feature, here a place
+    within the patch, is described by its values in all P patches, and attends to the other places: E×E weights.
+    Later that was studied in its own right, as cross-covariance attention (El-Nouby et al. 2021, "XCiT"). The
+    last reshape lays the result out as if the axes were in order, and so mixes places; the layers after it learn
+    from what they get.
     """
 
     def __init__(self, embed_dim: int, heads: int) -> None:
@@ -322,7 +323,7 @@ def report(sums: Sums) -> dict[str, float]:
 
 
 def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
-    """What goes in, how training went, what comes out, and per head, where each patch looks."""
+    """What goes in, how training went, what comes out, and per head, what each patch attends to."""
     model, data = run.model, run.data
     batch = data.train_images[: min(64, run.settings.batch_size)]  # (N, H, W)
     given = [data.classes[label] for label in data.train_labels[: len(batch)].tolist()]
@@ -357,17 +358,17 @@ def learning(run: Run) -> Figure:
 
 
 def gazes(model: Bare | Transformer, image: Tensor, name: str) -> Iterator[tuple[str, Figure]]:
-    """For one image (1, H, W): each head of each layer as small images, one for each patch that looks."""
+    """For one image (1, H, W): each head of each layer as small images, one for each patch that attends."""
     with torch.no_grad():
         layers = model.looks(image)  # (1, heads, P, P) each; for features (1, heads, E, E)
     for number, weights in enumerate(layers, start=1):
         where, of = (f"gaze-{number}", f" in block {number}") if len(layers) > 1 else ("gaze", "")
         if _among_features(model):
             mean = cut(image, model.patch)[0].mean(0).unflatten(0, model.patch)  # (h, w)
-            title = f"Where each place in a patch looks, head by head, over the mean patch of one image ({name})"
+            title = f"What each place in a patch attends to, head by head, over the mean patch of one image ({name})"
             yield where, plots.gazes(mean, weights[0], patch=1, title=title)
         else:
-            title = f"Where each patch of one image ({name}) looks{of}, head by head"
+            title = f"What each patch of one image ({name}) attends to{of}, head by head"
             yield where, plots.gazes(image[0], weights[0], patch=model.patch, title=title)
 
 
@@ -398,12 +399,12 @@ def _among_features(model: nn.Module) -> bool:
 
 
 def example(settings: Settings) -> list[str]:
-    """Test images to ask for."""
+    """Test images that `predict` takes."""
     return ["0", "1", "2"]
 
 
 def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
-    """Name images, test images by their index or files, and show where the model looked.
+    """Name images, test images by their index or files, and show what the model attended to.
 
     Raises:
         ValueError: an input is no index and no image of the right size.
@@ -430,13 +431,13 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
 
 
 def last_look(model: Bare | Transformer, image: Tensor, axes: list[Axes]) -> None:
-    """Draw where all patches of an image (H, W) look, and where each does, as the mean of the last layer's heads."""
+    """Draw what all patches of an image (H, W) attend to, and what each does, as the mean of the last layer's heads."""
     with torch.no_grad():
         weights = model.looks(image[None])[-1][0].mean(0)  # (P, P)
     received = weights.mean(0)  # (P,)
     title = f"all patches together: {100 * received.min():.0f} to {100 * received.max():.0f} % each"
     plots.over_image(image, received - received.min(), patch=model.patch, ax=axes[0], title=title)
-    plots.gaze(image, weights, patch=model.patch, ax=axes[1], title="where each patch looks")
+    plots.gaze(image, weights, patch=model.patch, ax=axes[1], title="each patch attends to")
 
 
 # --- the interactive view ---

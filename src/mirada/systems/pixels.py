@@ -1,12 +1,12 @@
 """Bare self-attention on every pixel: one head, no bias, no positions.
 
-An image becomes the sequence of its pixels, each a vector of one number. Every pixel asks every other; what it is told,
-its context, takes its place, and one linear layer names the class from all contexts.
+An image becomes the sequence of its pixels, each a vector of one number. Every pixel attends to every other; its
+context takes its place, and one linear layer names the class from all contexts.
 
-With one channel there is not much to ask. A pixel is known by how much more ink it has than usual at its place; its
-query is that deviation times one number, its key that deviation times another. So who looks where follows from
-deviations alone: a pixel with as much ink as usual looks everywhere alike, an unusual one at those that are unusual in
-the same way, or in the opposite one. Only the linear layer, with weights of its own for each, keeps places apart.
+With one channel, attention can say little. A pixel is known by how much more ink it has than usual at its place; its
+query is that deviation times one number, its key that deviation times another. So the weights follow from deviations
+alone: a pixel with as much ink as usual attends to all alike, an unusual one to those that are unusual in the same
+way, or in the opposite one. Only the linear layer, with weights of its own for each, keeps places apart.
 """
 
 from __future__ import annotations
@@ -129,8 +129,9 @@ def statistics(images: Tensor, scaling: Literal["writeup", "std"]) -> tuple[Tens
         total, squares = total + pixels.sum(0), squares + pixels.square().sum(0)
     count = len(images)
     mean, spread = total / count, squares - total.square() / count  # (H·W,) each
-    # A slip of the reference, kept as its default: the deviation, over pixels, of their *variances*, in squared grey
-    # levels. At 4978.2 for MNIST it leaves inputs of a few hundredths, and attention that starts out all but even.
+    # A slip of the original write-up, kept as its default: the deviation, over pixels, of their *variances*, in
+    # squared grey levels. At 4978.2 for MNIST it leaves inputs of a few hundredths, and attention that starts
+    # out all but even.
     slip, standard = (spread / (count - 1)).std(), (spread.sum() / (images.numel() - 1)).sqrt()
     return mean.float().view_as(images[0]), (standard if scaling == "std" else slip).float()
 
@@ -146,7 +147,7 @@ class Pixels(nn.Module):
 
     def __init__(self, mean: Tensor, scale: Tensor, classes: int) -> None:
         super().__init__()
-        # Part of the weights' file: whoever has the model can ask it about an image without the data it learnt from.
+        # Part of the weights' file: the model can name an image without the data it learned from.
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
         self.attend = SelfAttention(1, bias=False)  # query, key, value: one number each, drawn from ±1/√1
@@ -162,7 +163,7 @@ class Pixels(nn.Module):
         return self.classify(context.flatten(1))  # (N, classes)
 
     def looks(self, images: Tensor) -> Tensor:
-        """Where every pixel looks: (N, L, L), row by row."""
+        """What every pixel attends to: (N, L, L), row by row."""
         _, weights = self.attend(self.sequence(images), need_weights=True)
         return weights
 
@@ -217,7 +218,7 @@ def report(sums: Sums) -> dict[str, float]:
 
 
 def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
-    """How training went, where chosen pixels look, and the rule behind it."""
+    """How training went, what chosen pixels attend to, and the rule behind it."""
     assert isinstance(run.model, Pixels)
     divided = f"centred, then divided by {float(run.model.scale):.4f} (scaling {run.settings.scaling})"
     page = plots.figure(8.4, 3.4, f"Learning from pixels that are {divided}")
@@ -226,7 +227,7 @@ def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
     yield "learning", page
 
     images = run.data.images.test_images[:4]
-    page, axes = plots.panels(len(images), 4, width=2.1, height=2.3, title="Where three pixels of an image look")
+    page, axes = plots.panels(len(images), 4, width=2.1, height=2.3, title="What three pixels of an image attend to")
     for row, image in enumerate(images):
         gaze(run.model, image, axes[4 * row : 4 * row + 4])
     yield "gaze", page
@@ -244,7 +245,7 @@ def chosen(model: Pixels, image: Tensor) -> dict[str, int]:
 
 
 def gaze(model: Pixels, image: Tensor, axes: list[Axes]) -> None:
-    """Draw an image, and where three of its pixels look: more than the least, in multiples of an even share."""
+    """Draw an image, and what three of its pixels attend to: more than the least, in multiples of an even share."""
     with torch.no_grad():
         weights = model.looks(image[None])[0]  # (L, L)
     plots.over_image(image, torch.zeros(image.numel()), ax=axes[0])
@@ -255,7 +256,7 @@ def gaze(model: Pixels, image: Tensor, axes: list[Axes]) -> None:
 
 
 def rule(model: Pixels, images: Tensor) -> Figure:
-    """What pixels are told, against how unusual they are: one curve for each image, the same for all its pixels."""
+    """The context of pixels, against how unusual they are: one curve for each image, the same for all its pixels."""
     with torch.no_grad():
         sequence = model.sequence(images)  # (N, L, 1)
         context = model.attend(sequence)  # (N, L, 1)
@@ -275,12 +276,12 @@ def rule(model: Pixels, images: Tensor) -> Figure:
 
 
 def example(settings: Settings) -> list[str]:
-    """Test images to ask for."""
+    """Test images that `predict` takes."""
     return ["0", "1", "2"]
 
 
 def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
-    """Name images, test images by their index or files, and show where three pixels of each look.
+    """Name images, test images by their index or files, and show what three pixels of each attend to.
 
     Raises:
         ValueError: an input is no index and no image of the right size.

@@ -242,7 +242,7 @@ class AttentionDecoder(nn.Module):
         self.out = nn.Linear(hidden + (embed_dim if project_values else hidden), FEATURES)
 
     def remember(self, states: Tensor) -> Memory:
-        """The encoder's keys and values: one head projects them here, once; several heads, each for itself at every step."""
+        """The encoder's keys and values: one head projects them here; several do at every step."""
         if isinstance(self.attention, CrossAttention):
             return self.attention.remember(states)
         return Memory(states, states)

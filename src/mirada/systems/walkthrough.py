@@ -224,8 +224,8 @@ def _slip_of_the_fill(seen: Trace, causal: Trace) -> Step:
 
 def _slip_of_the_dimension(batch: Trace) -> Step:
     # The original write-up of this lesson names no dimension. torch then takes the first of three, the batch, and
-    # sequences share out 1 among each other; where none of them may look it is 0/0. On a single matrix the same line is
-    # right, so tests pass.
+    # sequences share out 1 among each other; where none of them may attend it is 0/0. On a single matrix the
+    # same line is right, so tests pass.
     slipped = torch.softmax(batch.masked, dim=0)
     said = (
         "With no dimension named, torch warns (“Implicit dimension choice for softmax has been deprecated”) and takes "
@@ -292,7 +292,7 @@ def _inputs(settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _batch(seen: Trace, padding: int) -> tuple[Trace, list[int]]:
-    """A batch to look at: the user's own, or three times the one sequence with ever more padding, at last all."""
+    """A batch to show: the user's own, or three times the one sequence with ever more padding, at last all."""
     keys, count = seen.key.shape[-2], seen.key.shape[0]
     lengths = [keys - padding] * min(count, 3) if count > 1 else [keys - padding, (keys - padding) // 2, 0]
     query, key, value = (
