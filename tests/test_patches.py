@@ -107,7 +107,7 @@ def test_sizes_follow_from_the_data(model, size):
     network = built(data, model=model)
     assert network(data.test_images).shape == (3, 10)
     if model != "mlp":
-        (weights,) = network.looks(data.test_images)
+        (weights,) = network.weights(data.test_images)
         heads = {"wide": 16, "features": 16, "narrow": size[0] // 4, "block": 4}[model]
         pixels = math.prod(network.patch)
         side = pixels if model == "features" else (size[0] * size[1]) // pixels
@@ -130,7 +130,7 @@ def test_wide_written_out():
     context = torch.cat([look @ v for look, v in zip(looks, value, strict=True)], dim=-1)  # (N, P, heads·E)
     logits = project("classify", project("attend.out", context).relu().flatten(1))
     torch.testing.assert_close(model(data.test_images).double(), logits, rtol=0, atol=1e-5)
-    torch.testing.assert_close(model.looks(data.test_images)[0].double(), torch.stack(looks, 1), rtol=0, atol=1e-6)
+    torch.testing.assert_close(model.weights(data.test_images)[0].double(), torch.stack(looks, 1), rtol=0, atol=1e-6)
 
 
 def test_features_attend_across_features_as_the_reference_ran():
@@ -161,7 +161,7 @@ def test_a_bare_layer_knows_no_places_and_a_block_does():
 def test_more_blocks():
     data = blank(28, 28)
     two = built(data, model="block", blocks=2)
-    assert len(two.looks(data.test_images)) == 2
+    assert len(two.weights(data.test_images)) == 2
     assert sum(parameter.numel() for parameter in two.parameters()) == 47_946 + 256 + 16_640 + 16_576
 
 
@@ -169,7 +169,7 @@ def test_looking_changes_nothing(digits):
     for model in ("wide", "narrow", "features", "block"):
         network = built(digits, model=model)
         before = network(digits.test_images[:5])
-        network.looks(digits.test_images[:5])
+        network.weights(digits.test_images[:5])
         assert torch.equal(network(digits.test_images[:5]), before)
 
 
@@ -202,7 +202,7 @@ def test_patches_need_not_be_square():
     assert tokens.shape == (3, 8, 12)
     assert torch.equal(tokens[0, 5], images[0, 4:, 3:6].flatten() / 255)
     network = built(blank(8, 12), patch=4, patch_width=3)
-    assert network.looks(images)[0].shape == (3, 16, 8, 8)
+    assert network.weights(images)[0].shape == (3, 16, 8, 8)
     with pytest.raises(
         ValueError, match=r"patch_width=5 does not divide images of 8×12, wanted one of 1, 2, 3, 4, 6, 12$"
     ):

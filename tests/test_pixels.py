@@ -119,14 +119,14 @@ def test_the_model_is_what_the_lesson_says(settings, data):
     context = (weights @ v[..., None])[..., 0]  # (N, L)
     logits = context @ model.classify.weight.double().T + model.classify.bias.double()
     torch.testing.assert_close(model(images).double(), logits, rtol=0, atol=1e-6)
-    torch.testing.assert_close(model.looks(images).double(), weights, rtol=0, atol=1e-6)
+    torch.testing.assert_close(model.weights(images).double(), weights, rtol=0, atol=1e-6)
 
 
 def test_a_pixel_as_usual_looks_everywhere_alike(run):
     image = run.data.test[0][0]
     usual = pixels.chosen(run.model, image)["as usual"]
     assert run.model.sequence(image[None]).flatten()[usual].abs() < 1e-4
-    row = run.model.looks(image[None])[0, usual]
+    row = run.model.weights(image[None])[0, usual]
     torch.testing.assert_close(row, torch.full_like(row, 1 / 64), rtol=1e-2, atol=0)
 
 

@@ -355,5 +355,5 @@ def test_the_views_show_the_runs_own_numbers(page, path):
     run = mirada.load(path.parent / "trained" / "patches-block")
     shown = page.evaluate(f"{EYES}[3].layers[0].head(2).row(5).then(row => [...row])")
     with torch.no_grad():
-        (looks,) = run.model.looks(run.data.test_images[:1])
+        (looks,) = run.model.weights(run.data.test_images[:1])
     torch.testing.assert_close(torch.tensor(shown), looks[0, 2, 5], atol=1e-6, rtol=0)

@@ -78,7 +78,7 @@ def test_the_weights_of_images_are_those_of_the_runs(browser, path, name):
     run = mirada.load(path.parent / "trained" / name)
     images = (run.data.images if name == "pixels" else run.data).test_images[:2]
     with torch.no_grad():
-        looks = run.model.looks(images)
+        looks = run.model.weights(images)
     weights = looks[:, None] if name == "pixels" else looks[-1]  # (N, heads, L, L)
     shown = computed(
         browser, run, images.flatten(1).tolist(), "model(input).heads.map(head => head.weights.map(row => [...row]))"

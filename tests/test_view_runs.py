@@ -60,8 +60,8 @@ def weights_of(run, index):
         if run.name == "counting":
             return [run.model(run.data.test[0][index : index + 1])[1]]
         if run.name == "pixels":
-            return [run.model.looks(run.data.images.test_images[index : index + 1])]
-        return [layer[0] for layer in run.model.looks(run.data.test_images[index : index + 1])]
+            return [run.model.weights(run.data.images.test_images[index : index + 1])]
+        return [layer[0] for layer in run.model.weights(run.data.test_images[index : index + 1])]
 
 
 @pytest.mark.parametrize("name", SHOWN)

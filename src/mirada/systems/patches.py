@@ -171,7 +171,7 @@ class Bare(nn.Module):
         context = self.attend(cut(images, self.patch))  # (N, P, E)
         return self.classify(functional.relu(context).flatten(1))  # (N, classes)
 
-    def looks(self, images: Tensor) -> list[Tensor]:
+    def weights(self, images: Tensor) -> list[Tensor]:
         """The weights of the layer, (N, heads, P, P)."""
         return [self.attend(cut(images, self.patch), need_weights=True)[1]]
 
@@ -248,7 +248,7 @@ class Transformer(nn.Module):
             x = block(x)
         return self.classify(x.flatten(1))  # (N, classes)
 
-    def looks(self, images: Tensor) -> list[Tensor]:
+    def weights(self, images: Tensor) -> list[Tensor]:
         """The weights of every block, (N, heads, P, P) each."""
         x, seen = self.embed(cut(images, self.patch)) + self.places, []
         for block in self.blocks:
@@ -360,7 +360,7 @@ def learning(run: Run) -> Figure:
 def gazes(model: Bare | Transformer, image: Tensor, name: str) -> Iterator[tuple[str, Figure]]:
     """For one image (1, H, W): each head of each layer as small images, one for each patch that attends."""
     with torch.no_grad():
-        layers = model.looks(image)  # (1, heads, P, P) each; for features (1, heads, E, E)
+        layers = model.weights(image)  # (1, heads, P, P) each; for features (1, heads, E, E)
     for number, weights in enumerate(layers, start=1):
         where, of = (f"gaze-{number}", f" in block {number}") if len(layers) > 1 else ("gaze", "")
         if _among_features(model):
@@ -384,7 +384,7 @@ def compared(run: Run, ax: Axes) -> str:
     received = torch.zeros(image.numel())
     if isinstance(model, Bare | Transformer) and not _among_features(model):
         with torch.no_grad():
-            received = model.looks(image[None])[-1][0].mean((0, 1))  # (P,)
+            received = model.weights(image[None])[-1][0].mean((0, 1))  # (P,)
         plots.over_image(image, received - received.min(), patch=model.patch, ax=ax)
     else:
         plots.over_image(image, received, ax=ax)
@@ -418,22 +418,22 @@ def predict(run: Run, inputs: list[str]) -> tuple[str, Figure]:
     page, axes = plots.panels(len(images), 4 if drawable else 2, width=2.5, height=2.7)
     guesses = probabilities.argmax(-1).tolist()
     rows = [axes[start : start + len(axes) // len(images)] for start in range(0, len(axes), len(axes) // len(images))]
-    for n, (image, row, (picture, *looks, bars)) in enumerate(zip(images, probabilities, rows, strict=True)):
+    for n, (image, row, (picture, *attended, bars)) in enumerate(zip(images, probabilities, rows, strict=True)):
         if isinstance(model, Bare | Transformer):
             plots.patches(image, model.patch, ax=picture)
         else:
             plots.over_image(image, torch.zeros(image.numel()), ax=picture)
         titled(picture, str(inputs[n]), labels[n], guesses[n], classes)
-        if isinstance(model, Bare | Transformer) and looks:
-            last_look(model, image, looks)
+        if isinstance(model, Bare | Transformer) and attended:
+            last_layer(model, image, attended)
         share_bars(bars, row, classes)
     return verdicts(inputs, probabilities, labels, classes), page
 
 
-def last_look(model: Bare | Transformer, image: Tensor, axes: list[Axes]) -> None:
+def last_layer(model: Bare | Transformer, image: Tensor, axes: list[Axes]) -> None:
     """Draw what all patches of an image (H, W) attend to, and what each does, as the mean of the last layer's heads."""
     with torch.no_grad():
-        weights = model.looks(image[None])[-1][0].mean(0)  # (P, P)
+        weights = model.weights(image[None])[-1][0].mean(0)  # (P, P)
     received = weights.mean(0)  # (P,)
     title = f"all patches together: {100 * received.min():.0f} to {100 * received.max():.0f} % each"
     plots.over_image(image, received - received.min(), patch=model.patch, ax=axes[0], title=title)
@@ -456,7 +456,7 @@ def exhibit(run: Run, example: int = 0) -> Exhibit:
     image = picked(data.test_images, example)  # (H, W)
     # Each head with its own queries, keys and values, as the lesson draws it.
     with heads_apart(model.modules()), watch(model) as records:
-        model.looks(image[None])
+        model.weights(image[None])
     token = "place" if _among_features(model) else "patch"
     names = [f"{token} {n + 1}" for n in range(records[0].shape[-1])]
     shown, patch = (None, None) if _among_features(model) else (image, model.patch)
@@ -466,7 +466,7 @@ def exhibit(run: Run, example: int = 0) -> Exhibit:
 
 def last_attention(model: Bare | Transformer, image: Tensor, query: int) -> Tensor:
     """What one patch of an image (1, H, W) attends to, the mean of the last layer's heads: (P,)."""
-    return model.looks(image)[-1][0, :, query].mean(0)
+    return model.weights(image)[-1][0, :, query].mean(0)
 
 
 def sheet(run: Run) -> Trial:

@@ -162,7 +162,7 @@ class Pixels(nn.Module):
         context = self.attend(self.sequence(images))  # (N, L, 1)
         return self.classify(context.flatten(1))  # (N, classes)
 
-    def looks(self, images: Tensor) -> Tensor:
+    def weights(self, images: Tensor) -> Tensor:
         """What every pixel attends to: (N, L, L), row by row."""
         _, weights = self.attend(self.sequence(images), need_weights=True)
         return weights
@@ -247,7 +247,7 @@ def chosen(model: Pixels, image: Tensor) -> dict[str, int]:
 def gaze(model: Pixels, image: Tensor, axes: list[Axes]) -> None:
     """Draw an image, and what three of its pixels attend to: more than the least, in multiples of an even share."""
     with torch.no_grad():
-        weights = model.looks(image[None])[0]  # (L, L)
+        weights = model.weights(image[None])[0]  # (L, L)
     plots.over_image(image, torch.zeros(image.numel()), ax=axes[0])
     for ax, (name, pixel) in zip(axes[1:], chosen(model, image).items(), strict=True):
         shares = weights[pixel] * len(weights)  # (L,), an even share is 1
@@ -314,11 +314,11 @@ def exhibit(run: Run, example: int = 0) -> Exhibit:
     model, images = run.model, run.data.images
     image = picked(images.test_images, example)  # (H, W)
     with watch(model) as records:
-        model.looks(image[None])
+        model.weights(image[None])
     names = [f"row {n // image.shape[1] + 1}, column {n % image.shape[1] + 1}" for n in range(image.numel())]
     sheet = drawing(
         lambda image: model(image).softmax(-1)[0],
-        lambda image, query: model.looks(image)[0, query],
+        lambda image, query: model.weights(image)[0, query],
         grid=images.size,
         classes=images.classes,
         example=images.test_images[0],

@@ -31,7 +31,7 @@ def cover(chapters: Sequence[Chapter], block: Run, seconds: float) -> Cover:
     images, labels = block.data.test_images[:4], block.data.test_labels[:4]
     model: Any = block.model
     with torch.no_grad():
-        (looks,) = model.looks(images)  # (N, heads, P, P)
+        (weights,) = model.weights(images)  # (N, heads, P, P)
         right = int((model(images).argmax(-1) == labels).sum())
     return Cover(
         lead=(
@@ -45,7 +45,7 @@ def cover(chapters: Sequence[Chapter], block: Run, seconds: float) -> Cover:
             *(by_name[name].facts[0] for name in ("counting", "patches", "squares")),
             Fact(f"{seconds:.0f} s", "for all of it, training and drawing"),
         ),
-        gaze=gaze(images / images.max(), looks.mean(1), [block.data.classes[label] for label in labels.tolist()]),
+        gaze=gaze(images / images.max(), weights.mean(1), [block.data.classes[label] for label in labels.tolist()]),
         gaze_caption=(
             "Point at a patch, or tap it: it is the {query:query}, framed blue; orange are the {key:keys} that it "
             "attends to (the mean of a transformer block's heads). Four digits that the model was not trained on; it "

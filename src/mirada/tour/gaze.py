@@ -8,12 +8,12 @@ from html import escape
 from torch import Tensor
 
 
-def gaze(images: Tensor, looks: Tensor, labels: Sequence[str]) -> str:
+def gaze(images: Tensor, weights: Tensor, labels: Sequence[str]) -> str:
     """Lay images out two in a row, the weights of their patches hidden over them.
 
     Args:
         images: (N, H, W), from 0 (paper) to 1 (ink).
-        looks: (N, P, P) weights of each patch (row) on each patch, in reading order; P is a square number.
+        weights: (N, P, P) weights of each patch (row) on each patch, in reading order; P is a square number.
         labels: what each image shows.
 
     Returns:
@@ -23,19 +23,19 @@ def gaze(images: Tensor, looks: Tensor, labels: Sequence[str]) -> str:
     height, width = images.shape[-2:]
     gap = width / 8
     digits = ""
-    for number, (image, look, label) in enumerate(zip(images, looks, labels, strict=True)):
+    for number, (image, attended, label) in enumerate(zip(images, weights, labels, strict=True)):
         row, column = divmod(number, 2)
         place = f"translate({column * (width + gap):g} {row * (height + gap):g})"
-        parts = "".join(_digit(image, look, escape(label), tab=-1 if number else 0))
+        parts = "".join(_digit(image, attended, escape(label), tab=-1 if number else 0))
         digits += f'<g class="digit" transform="{place}">{parts}</g>'
     rows = (len(images) + 1) // 2
     box = f"-0.1 -0.1 {2 * width + gap + 0.2:g} {rows * (height + gap) - gap + 0.2:g}"
     return f'<svg viewBox="{box}" role="group" aria-label="Images and their patches">{digits}</svg>'
 
 
-def _digit(image: Tensor, look: Tensor, label: str, tab: int) -> Iterator[str]:
+def _digit(image: Tensor, attended: Tensor, label: str, tab: int) -> Iterator[str]:
     height, width = image.shape
-    side = round(len(look) ** 0.5)
+    side = round(len(attended) ** 0.5)
     patch = (width / side, height / side)
     yield f'<rect class="field" width="{width}" height="{height}" rx="0.15"/>'
     for (y, x), ink in zip(
@@ -44,7 +44,7 @@ def _digit(image: Tensor, look: Tensor, label: str, tab: int) -> Iterator[str]:
         if ink > 0:
             yield _rect("pixel", x, y, 1, 1, f' fill-opacity="{ink:.2f}"')
     first = int(image.unflatten(0, (side, -1)).unflatten(2, (side, -1)).sum((1, 3)).argmax())
-    for asking, weights in enumerate(look):
+    for asking, weights in enumerate(attended):
         strongest = weights.argsort(descending=True)[:2].tolist()
         words = f"{label}, patch {asking + 1}: attends most to patches {' and '.join(str(i + 1) for i in strongest)}"
         shown = "".join(
