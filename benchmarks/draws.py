@@ -78,8 +78,6 @@ def figures(run: mirada.Run) -> Iterator[tuple[str, float]]:
         train = run.data.train
         _, weights = model(train.source[:1], train.lengths[:1])  # (1, 2, 2)
         yield "least largest weight", float(weights[0].amax(-1).min())
-        _, weights = model(run.data.test.source, run.data.test.lengths)
-        yield "mean largest weight", float(weights.amax(-1).mean())
 
 
 def told(draws: list[dict[str, float]]) -> Iterator[str]:
