@@ -5,10 +5,10 @@ attention brings, and what it needs around it (held-out accuracy on MNIST, best 
 
     model     what it is                                  parameters   constant   one-cycle
     mlp       no attention: all pixels, one hidden layer     623,290     97.7 %      98.4 %
-    wide      16 heads that each see the whole patch         163,915     96.0 %      97.7 %
+    wide      16 heads that each see the whole patch         163,915     96.0 %      97.6 %
     narrow    heads that share the patch's pixels             17,650          –           –
     features  what the write-up really ran (see below)       163,915     96.5 %           –
-    block     a whole transformer block around the heads      47,946          –      98.5 %
+    block     a whole transformer block around the heads      47,946          –      98.4 %
 
 One bare layer of attention stays behind the MLP: its patches have no places, and nothing but a ReLU comes after it.
 With an embedding, places, residuals, norms and a feed-forward around it, attention draws level with the MLP, with a
